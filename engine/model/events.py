@@ -1,0 +1,594 @@
+"""Events: what happened, as frozen structs with a dotted type (contract.md, Events).
+
+Every event has id, UTC time in ns, source and a trace id that follows a signal through to its fills.
+`DURABLE` events are in the journal and in Redis, `FAST` ones reach their subscribers before `emit`
+returns, `CONFLATED` ones keep only the newest per symbol under pressure. Money and quantities are
+`Decimal` and become strings in JSON; drawdown and thresholds are positive fractions.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, ClassVar, TypedDict
+
+import msgspec
+
+from engine.model.ids import (
+    ClientOrderId,
+    EventId,
+    ExecutionId,
+    SignalId,
+    Symbol,
+    TradeId,
+    TraceId,
+    TripId,
+    VenueOrderId,
+)
+from engine.model.values import Side
+
+
+class Common(TypedDict):
+    """The fields every event has; made by `engine.runtime.Stamper`."""
+
+    id: EventId
+    ts_ns: int
+    source: str
+    trace: TraceId
+
+
+COMMON_FIELDS = ("id", "ts_ns", "source", "trace")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all events. Class attributes say how the bus treats the type."""
+
+    TYPE: ClassVar[str] = ""
+    DURABLE: ClassVar[bool] = False
+    FAST: ClassVar[bool] = False
+    CONFLATED: ClassVar[bool] = False
+    # Retention class in the journal: 0 money (never dropped), 1 operation, 2 telemetry (first to go).
+    CLASS: ClassVar[int] = 1
+
+    id: EventId
+    ts_ns: int
+    source: str
+    trace: TraceId
+
+
+# --- market ------------------------------------------------------------------------------------
+
+
+class MarketTick(Event, frozen=True, kw_only=True):
+    """A trade (or a quote's touch) at a venue."""
+
+    TYPE: ClassVar[str] = "market.tick"
+    CONFLATED: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 2
+
+    symbol: Symbol
+    price: Decimal
+    quantity: Decimal
+    side: Side
+
+
+class MarketMark(Event, frozen=True, kw_only=True):
+    """A mark price."""
+
+    TYPE: ClassVar[str] = "market.mark"
+    CONFLATED: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 2
+
+    symbol: Symbol
+    price: Decimal
+
+
+# --- signals -----------------------------------------------------------------------------------
+
+
+class SignalEvent(Event, frozen=True, kw_only=True):
+    """Life of a signal; `confidence` is 0 to 1."""
+
+    DURABLE: ClassVar[bool] = True
+
+    signal_id: SignalId
+    symbol: Symbol
+    side: Side
+    confidence: float
+    strategy: str
+    reason_codes: tuple[str, ...] = ()
+
+
+class SignalReceived(SignalEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "signal.received"
+
+
+class SignalExecuted(SignalEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "signal.executed"
+
+
+class SignalDropped(SignalEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "signal.dropped"
+
+
+class SignalExpired(SignalEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "signal.expired"
+
+
+class SignalBlocked(SignalEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "signal.blocked"
+
+
+# --- orders ------------------------------------------------------------------------------------
+
+
+class OrderEvent(Event, frozen=True, kw_only=True):
+    """A transition of an order; `filled` is the cumulative quantity, `price` None for market orders."""
+
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    client_order_id: ClientOrderId
+    venue_order_id: VenueOrderId | None = None
+    symbol: Symbol
+    side: Side
+    quantity: Decimal
+    price: Decimal | None = None
+    filled: Decimal = Decimal(0)
+    reason_codes: tuple[str, ...] = ()
+    policy_version: int = 0
+
+
+class OrderIntended(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.intended"
+
+
+class OrderSubmitted(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.submitted"
+
+
+class OrderAccepted(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.accepted"
+
+
+class OrderFilled(OrderEvent, frozen=True, kw_only=True):
+    """One per execution, partial ones too."""
+
+    TYPE: ClassVar[str] = "order.filled"
+
+    execution_id: ExecutionId
+    last_quantity: Decimal
+    last_price: Decimal
+    fee: Decimal
+    fee_currency: str
+
+
+class OrderCancelled(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.cancelled"
+
+
+class OrderRejected(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.rejected"
+
+
+class OrderDenied(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.denied"
+
+
+class OrderUnresolved(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.unresolved"
+
+
+class OrderAbandoned(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.abandoned"
+
+
+class OrderLost(OrderEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "order.lost"
+
+
+# --- trades and positions ------------------------------------------------------------------------
+
+
+class TradeEvent(Event, frozen=True, kw_only=True):
+    """A position's life as one trade; `realised` is before fees and funding."""
+
+    DURABLE: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    trade_id: TradeId
+    symbol: Symbol
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal
+    exit_price: Decimal | None = None
+    realised: Decimal = Decimal(0)
+    fees: Decimal = Decimal(0)
+    funding: Decimal = Decimal(0)
+    opened_at: int
+    closed_at: int | None = None
+
+
+class TradeOpened(TradeEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "trade.opened"
+
+
+class TradeClosed(TradeEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "trade.closed"
+
+
+class PositionEvent(Event, frozen=True, kw_only=True):
+    """A change of a position; `quantity` is unsigned, `side` the side that opened it."""
+
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    symbol: Symbol
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal
+    unrealised: Decimal
+
+
+class PositionOpened(PositionEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "position.opened"
+
+
+class PositionUpdated(PositionEvent, frozen=True, kw_only=True):
+    """At most 4 a second for each symbol, not durable."""
+
+    TYPE: ClassVar[str] = "position.updated"
+    DURABLE: ClassVar[bool] = False
+
+
+class PositionClosed(PositionEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "position.closed"
+
+
+class PositionForceClosed(PositionEvent, frozen=True, kw_only=True):
+    """Closed because it was held too long."""
+
+    TYPE: ClassVar[str] = "position.force_closed"
+
+    order_id: ClientOrderId
+    reason: str
+
+
+class AccountEquityUpdated(Event, frozen=True, kw_only=True):
+    """Any change of equity. The publisher sets `durable` for at most one a second and each new peak or trough."""
+
+    TYPE: ClassVar[str] = "account.equity.updated"
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 2
+
+    equity: Decimal
+    balance: Decimal
+    unrealised: Decimal
+    peak: Decimal
+    drawdown: Decimal
+
+
+# --- risk ----------------------------------------------------------------------------------------
+
+
+class DrawdownBreach(Event, frozen=True, kw_only=True):
+    """A threshold of the drawdown was crossed; published once a crossing."""
+
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    drawdown: Decimal
+    threshold: Decimal
+    equity: Decimal
+    peak: Decimal
+
+
+class DrawdownSoftBreach(DrawdownBreach, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "risk.drawdown.soft_breach"
+
+
+class DrawdownHardBreach(DrawdownBreach, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "risk.drawdown.hard_breach"
+
+
+class CircuitBreakerTriggered(Event, frozen=True, kw_only=True):
+    """Every automatic trip, whatever measure it came from."""
+
+    TYPE: ClassVar[str] = "risk.circuit_breaker.triggered"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    reason: str
+    current_drawdown: Decimal
+    max_drawdown: Decimal
+    metric: str
+    value: Decimal
+    threshold: Decimal
+
+
+class GovernorChanged(Event, frozen=True, kw_only=True):
+    """The governor moved to another rung."""
+
+    TYPE: ClassVar[str] = "risk.governor.changed"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    state: str
+    reason_codes: tuple[str, ...]
+    metric: str
+    value: Decimal
+    threshold: Decimal
+
+
+# --- emergency stop ------------------------------------------------------------------------------
+
+
+class EmergencyTriggered(Event, frozen=True, kw_only=True):
+    """`phase` is tripped, completed or incomplete; durations in seconds, slippage in account currency."""
+
+    TYPE: ClassVar[str] = "system.emergency.triggered"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    trip_id: TripId
+    phase: str
+    reason: str
+    positions_closed: int = 0
+    orders_cancelled: int = 0
+    slippage: Decimal = Decimal(0)
+    duration_s: float = 0.0
+
+
+class EmergencyFlat(EmergencyTriggered, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "system.emergency.flat"
+
+
+class EmergencyReset(EmergencyTriggered, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "system.emergency.reset"
+
+
+# --- infrastructure ------------------------------------------------------------------------------
+
+
+class RedisLost(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "system.redis_lost"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    cause: str
+
+
+class RedisRecovered(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "system.redis_recovered"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    timestamp: int
+    downtime_seconds: float
+    replayed: int
+    resumed_in_seconds: float
+
+
+class RecoveryStep(Event, frozen=True, kw_only=True):
+    """One step of the recovery after Redis came back (R-RED-4), or of the start."""
+
+    TYPE: ClassVar[str] = "system.recovery.step"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    step: str
+    ok: bool
+    duration_ms: float
+
+
+class LinkChanged(Event, frozen=True, kw_only=True):
+    """The Redis link's state: disabled, connecting, up, down, replaying; with its cause."""
+
+    TYPE: ClassVar[str] = "system.redis_link"
+    FAST: ClassVar[bool] = True
+
+    state: str
+    cause: str
+
+
+class EngineStateChanged(Event, frozen=True, kw_only=True):
+    """The engine's state word (contract.md, Words for states) with why."""
+
+    TYPE: ClassVar[str] = "system.engine_state"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    state: str
+    why: str
+
+
+# --- policy --------------------------------------------------------------------------------------
+
+
+class PolicyChanged(Event, frozen=True, kw_only=True):
+    """`changes` maps a dotted field to [before, after] as text."""
+
+    TYPE: ClassVar[str] = "policy.changed"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    version: int
+    author: str
+    reason: str
+    changes: dict[str, tuple[str, str]]
+
+
+# --- execution -----------------------------------------------------------------------------------
+
+
+class PositionsReconciled(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "execution.positions_reconciled"
+    DURABLE: ClassVar[bool] = True
+
+    timestamp: int
+    position_count: int
+    symbols: tuple[str, ...]
+    positions: dict[str, Decimal]
+    divergences: int
+
+
+class ExecutionDivergence(Event, frozen=True, kw_only=True):
+    """One difference between our books and the venue's: what it was and whether it was repaired."""
+
+    TYPE: ClassVar[str] = "execution.divergence"
+    DURABLE: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    kind: str
+    symbol: Symbol
+    ours: str
+    venue: str
+    repaired: bool
+
+
+# --- bus, journal, alarms ------------------------------------------------------------------------
+
+
+class BusQueueEvent(Event, frozen=True, kw_only=True):
+    """Saturation of the event queue; `utilisation` is a fraction."""
+
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    size: int
+    capacity: int
+    utilisation: float
+    published: int
+    dropped: int
+    delayed: int
+
+
+class BusQueueWarning(BusQueueEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "bus.queue.warning"
+
+
+class BusQueueCritical(BusQueueEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "bus.queue.critical"
+
+
+class BusQueueCleared(BusQueueEvent, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "bus.queue.cleared"
+
+
+class JournalDeadLettered(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "journal.dead_lettered"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    event_id: EventId
+    error: str
+
+
+class AlarmRaised(Event, frozen=True, kw_only=True):
+    """Something for a person to do; `priority` 1 to 3, `action` says what to do."""
+
+    TYPE: ClassVar[str] = "alarm.raised"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    code: str
+    priority: int
+    text: str
+    action: str
+
+
+class AlarmCleared(AlarmRaised, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "alarm.cleared"
+
+
+ALL_EVENTS: tuple[type[Event], ...] = (
+    MarketTick,
+    MarketMark,
+    SignalReceived,
+    SignalExecuted,
+    SignalDropped,
+    SignalExpired,
+    SignalBlocked,
+    OrderIntended,
+    OrderSubmitted,
+    OrderAccepted,
+    OrderFilled,
+    OrderCancelled,
+    OrderRejected,
+    OrderDenied,
+    OrderUnresolved,
+    OrderAbandoned,
+    OrderLost,
+    TradeOpened,
+    TradeClosed,
+    PositionOpened,
+    PositionUpdated,
+    PositionClosed,
+    PositionForceClosed,
+    AccountEquityUpdated,
+    DrawdownSoftBreach,
+    DrawdownHardBreach,
+    CircuitBreakerTriggered,
+    GovernorChanged,
+    EmergencyTriggered,
+    EmergencyFlat,
+    EmergencyReset,
+    RedisLost,
+    RedisRecovered,
+    RecoveryStep,
+    LinkChanged,
+    EngineStateChanged,
+    PolicyChanged,
+    PositionsReconciled,
+    ExecutionDivergence,
+    BusQueueWarning,
+    BusQueueCritical,
+    BusQueueCleared,
+    JournalDeadLettered,
+    AlarmRaised,
+    AlarmCleared,
+)
+EVENT_TYPES: dict[str, type[Event]] = {event.TYPE: event for event in ALL_EVENTS}
+_PAYLOAD_FIELDS: dict[type[Event], tuple[str, ...]] = {
+    event: tuple(name for name in event.__struct_fields__ if name not in COMMON_FIELDS)
+    for event in ALL_EVENTS
+}
+_ENCODER = msgspec.json.Encoder()
+
+
+def payload(event: Event) -> bytes:
+    """JSON of the fields beside the common ones; decimals are strings."""
+    return _ENCODER.encode({name: getattr(event, name) for name in _PAYLOAD_FIELDS[type(event)]})
+
+
+def decode(  # noqa: PLR0913 - the six columns of a journal row
+    event_type: str, event_id: str, ts_ns: int, source: str, trace: str, body: bytes | str
+) -> Event:
+    """Rebuild an event from its journal row; raises msgspec.ValidationError or KeyError when unknown."""
+    fields: dict[str, Any] = msgspec.json.decode(body)
+    fields.update(id=event_id, ts_ns=ts_ns, source=source, trace=trace)
+    return msgspec.convert(fields, EVENT_TYPES[event_type])
+
+
+__all__ = [
+    "ALL_EVENTS",
+    "COMMON_FIELDS",
+    "EVENT_TYPES",
+    "Common",
+    "DrawdownBreach",
+    "BusQueueEvent",
+    "Event",
+    "OrderEvent",
+    "PositionEvent",
+    "SignalEvent",
+    "TradeEvent",
+    "decode",
+    "payload",
+    *sorted(event.__name__ for event in ALL_EVENTS),
+]

@@ -1,0 +1,59 @@
+"""Every queue and budget of the engine with its size and what happens when it is full.
+
+One table, so that nobody has to search for a bound, and so that a test can prove that none is
+missing. Sizes are items unless the name says otherwise; times end in their unit.
+"""
+
+from __future__ import annotations
+
+# --- event bus: full → BusSaturated at once for emit(), after PUBLISH_WAIT_S for publish(). Market
+# ticks are conflated per symbol and are the only thing ever dropped.
+BUS_CAPACITY = 10_000
+BUS_WARNING_UTILISATION = 0.80
+BUS_CRITICAL_UTILISATION = 0.95
+BUS_CLEAR_UTILISATION = 0.70
+BUS_WARNING_INTERVAL_S = 30.0
+BUS_PUBLISH_WAIT_S = 1.0
+BUS_DRAIN_BUDGET_MS = 2.0
+BUS_HANDLER_BUDGET_MS = 50.0
+BUS_SATURATED_GATE_S = 10.0
+
+# --- database writer: unbounded by count on purpose, because a refused write would lose money state;
+# bounded by the gate instead, which shuts when a group is older than WRITER_LAG_GATE_S.
+WRITER_GROUP_ROWS_MAX = 500
+WRITER_GROUP_WAIT_MS = 5.0
+WRITER_LAG_GATE_S = 2.0
+
+# --- journal: on disk, pruned when acknowledged; at the cap the lowest class goes first, never money.
+JOURNAL_BYTES_MAX = 100_000_000
+JOURNAL_MEMORY_EVENTS = 1_000
+REPLAY_BATCH_MAX = 200
+
+# --- signals: when full the lowest confidence loses its place to a better newcomer.
+SIGNAL_QUEUE_MAX = 100
+
+# --- Redis link.
+REDIS_PING_INTERVAL_S = 0.5
+REDIS_TIMEOUT_S = 1.0
+REDIS_ANSWER_AGE_GATE_S = 2.5
+REDIS_STREAM_EVENTS_MAX = 1_000_000
+
+# --- emergency stop.
+STOP_CANCEL_WAIT_S = 2.0
+STOP_VERIFY_GAP_S = 1.0
+STOP_INCOMPLETE_AFTER_S = 30.0
+STOP_RETRY_S = (0.2, 0.5, 1.0, 2.0)
+STOP_WATCH_FAST_S = 5.0
+STOP_WATCH_FAST_FOR_S = 60.0
+STOP_WATCH_SLOW_S = 60.0
+
+# --- health of the loop.
+LOOP_LAG_GATE_MS = 250.0
+
+# --- console: alarm strip and log views drop the oldest and count.
+CONSOLE_ALARMS_MAX = 500
+
+assert BUS_CLEAR_UTILISATION < BUS_WARNING_UTILISATION < BUS_CRITICAL_UTILISATION <= 1.0  # noqa: S101
+assert REPLAY_BATCH_MAX <= 200  # noqa: S101 - a larger pipeline blocks the loop (performance.md)
+
+__all__ = [name for name in dir() if name.isupper()]
