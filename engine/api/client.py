@@ -1,0 +1,136 @@
+"""`EngineClient`: the protocol every face of Seawall uses to reach an engine.
+
+`trip` is synchronous on purpose: when it returns, no entry can leave any more. Everything else that
+changes something answers with a `CommandResult`; refusals are results, not exceptions, so that a face
+can always say why. Times are UTC nanoseconds, fractions positive decimals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from engine.model.emergency import (
+    Condition,
+    EmergencySnapshot,
+    ResetRequest,
+    Scope,
+    Trip,
+    TripSource,
+)
+from engine.model.events import Event
+from engine.model.policy import PolicyDocument
+from engine.model.snapshots import EngineSnapshot, EngineState
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to a command. `unmet` lists what stood in the way, `problems` wrong fields by name.
+
+    `conflict` is True when a policy change was based on an old version. `version` is the policy's.
+    """
+
+    ok: bool
+    state: EngineState
+    emergency: EmergencySnapshot
+    message: str = ""
+    unmet: tuple[Condition, ...] = ()
+    rebased: dict[str, str] = {}
+    version: int | None = None
+    problems: dict[str, str] = {}
+    conflict: bool = False
+
+
+class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One mark of the account's history."""
+
+    ts_ns: int
+    equity: Decimal
+    peak: Decimal
+    drawdown: Decimal
+
+
+class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of the policy's history with its differences to the version before."""
+
+    document: PolicyDocument
+    changes: dict[str, tuple[str, str]]
+
+
+class EngineClient(Protocol):
+    """What a face may do with a running engine."""
+
+    def snapshot(self) -> EngineSnapshot:
+        """The engine now; cheap enough for 20 a second."""
+        ...
+
+    def subscribe(self, handler: Callable[[Event], None]) -> Callable[[], None]:
+        """Hear safety events (fast path) at once, on the loop; returns the unsubscribe function."""
+        ...
+
+    def trip(self, *, source: TripSource, reason: str, scope: Scope = Scope.NODE) -> Trip:
+        """Emergency stop. On return no entry leaves; closing goes on by itself."""
+        ...
+
+    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
+        """Under a latch: stop or go on closing positions; the latch is kept."""
+        ...
+
+    async def halt(self, *, reason: str) -> CommandResult:
+        """No new risk, resting entries cancelled, positions kept, exits run."""
+        ...
+
+    async def resume(self, *, reason: str) -> CommandResult:
+        """End a halt."""
+        ...
+
+    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
+        """Switch the operator's reduce-only on or off."""
+        ...
+
+    async def start(self, *, reason: str) -> CommandResult:
+        """READY → RUNNING, or the unmet conditions."""
+        ...
+
+    async def reset(self, request: ResetRequest) -> CommandResult:
+        """The guarded reset: clears trips by name, starts nothing."""
+        ...
+
+    def policy(self) -> PolicyDocument:
+        """The document in force."""
+        ...
+
+    async def check_policy(self, changes: Mapping[str, str]) -> CommandResult:
+        """Validate changes by name against the document in force without storing anything."""
+        ...
+
+    async def update_policy(
+        self, changes: Mapping[str, str], *, base_version: int, author: str, reason: str
+    ) -> CommandResult:
+        """Compare-and-set on `base_version`; field names as in `engine.model.policy.with_changes`."""
+        ...
+
+    async def set_policy_mode(self, name: str, *, author: str, reason: str) -> CommandResult:
+        """Switch the active profile."""
+        ...
+
+    async def rollback_policy(self, version: int, *, author: str, reason: str) -> CommandResult:
+        """Make a new version equal to an old one."""
+        ...
+
+    async def policy_history(self) -> tuple[PolicyVersion, ...]:
+        """All versions, newest first."""
+        ...
+
+    async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
+        """Mark an alarm as seen."""
+        ...
+
+    async def equity_history(self, *, since_ns: int) -> tuple[HistoryPoint, ...]:
+        """Recorded equity marks since a time, oldest first."""
+        ...
+
+
+__all__ = ["CommandResult", "EngineClient", "HistoryPoint", "PolicyVersion"]

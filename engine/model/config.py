@@ -1,0 +1,198 @@
+"""The configuration file (TOML): typed, strict, every key optional.
+
+Unknown keys and wrong values are errors that name the dotted field and what would be right. Units:
+money in account currency, ratios as positive fractions, `_bps` in 1/10,000, `_ms` in milliseconds.
+API keys are never read from here.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from engine.model.errors import ConfigurationError
+from engine.model.ids import node_name
+
+Mode = Literal["paper", "dry_run", "live"]
+
+
+class EngineSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[engine]`. Only paper is built."""
+
+    mode: Mode = "paper"
+
+
+class NodeSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[node]`: the name of this engine on the desk, part of Redis keys and client order ids."""
+
+    name: str = "desk"
+
+
+class RedisSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[redis]`: how to find the shared bus."""
+
+    mode: Literal["auto", "standalone", "url", "managed"] = "auto"
+    url: str = ""
+    stream_max_events: int = 1_000_000
+
+
+class MarketSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[market]`: where prices come from. `source` is the recorded file of a replay.
+
+    `scenario` of the simulated market: calm, normal, volatile or crash (falls 12 % after ten minutes).
+    """
+
+    feed: Literal["simulated", "replay"] = "simulated"
+    source: str = ""
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
+    seed: int = 1
+    scenario: Literal["calm", "normal", "volatile", "crash"] = "normal"
+
+
+class PaperSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[paper]`: the paper venue. `slippage` is the price impact in bps per 100,000 of notional."""
+
+    initial_balance: Decimal = Decimal(100_000)
+    spread_bps: Decimal = Decimal(1)
+    slippage: Decimal = Decimal("0.5")
+    maker_fee: Decimal = Decimal("0.0002")
+    taker_fee: Decimal = Decimal("0.0005")
+    latency_ms: int = 20
+
+
+class PolicySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[policy]`: a document to start a new data directory with; later starts ignore it and say so."""
+
+    file: str = ""
+
+
+class JournalSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[journal]`: retention of acknowledged events, in bytes and in days."""
+
+    max_bytes: int = 100_000_000
+    max_age: int = 30
+
+
+class BackupSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[backup]`: how many are kept."""
+
+    keep: int = 7
+
+
+class LogSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[log]`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class ConsoleSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[console]`."""
+
+    theme: Literal["dusk", "day"] = "dusk"
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    engine: EngineSection = EngineSection()
+    node: NodeSection = NodeSection()
+    redis: RedisSection = RedisSection()
+    market: MarketSection = MarketSection()
+    paper: PaperSection = PaperSection()
+    policy: PolicySection = PolicySection()
+    journal: JournalSection = JournalSection()
+    backup: BackupSection = BackupSection()
+    log: LogSection = LogSection()
+    console: ConsoleSection = ConsoleSection()
+
+
+_UNKNOWN_KEY = re.compile(r"unknown field `([^`]+)`")
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+
+
+def _field_of(message: str) -> str:
+    path = _PATH.search(message)
+    prefix = path.group(1) if path else ""
+    unknown = _UNKNOWN_KEY.search(message)
+    if unknown:
+        return f"{prefix}.{unknown.group(1)}" if prefix else unknown.group(1)
+    return prefix
+
+
+def parse(text: str) -> Configuration:
+    """Decode TOML text; raises ConfigurationError naming the field and what would be right."""
+    try:
+        raw = tomllib.loads(text, parse_float=str)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError("", f"this is not valid TOML: {error}") from error
+    try:
+        configuration = msgspec.convert(raw, Configuration, str_keys=True)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        field = _field_of(message)
+        if "unknown field" in message:
+            raise ConfigurationError(field, f"there is no such key; {_known(field)}") from error
+        raise ConfigurationError(field, _PATH.sub("", message)) from error
+    check(configuration)
+    return configuration
+
+
+def _known(field: str) -> str:
+    section = field.partition(".")[0]
+    for entry in msgspec.structs.fields(Configuration):
+        if entry.name == section and isinstance(entry.type, type) and "." in field:
+            return f"[{section}] takes {', '.join(entry.type.__struct_fields__)}"
+    return f"sections are {', '.join(Configuration.__struct_fields__)}"
+
+
+def _above(field: str, value: Decimal | int, bound: int, *, inclusive: bool = True) -> None:
+    if value < bound or (value == bound and not inclusive):
+        word = "at least" if inclusive else "above"
+        raise ConfigurationError(field, f"must be {word} {bound}, not {value}")
+
+
+def check(configuration: Configuration) -> None:
+    """Check ranges and cross-field rules; raises ConfigurationError at the first fault."""
+    if configuration.engine.mode != "paper":
+        raise ConfigurationError("engine.mode", "only 'paper' can trade in this version")
+    try:
+        node_name(configuration.node.name)
+    except ValueError as error:
+        raise ConfigurationError("node.name", str(error)) from error
+    if configuration.redis.mode == "url" and not configuration.redis.url:
+        raise ConfigurationError("redis.url", "mode 'url' needs one, e.g. redis://127.0.0.1:6379/0")
+    if configuration.redis.url and not re.match(r"^(redis|unix)://", configuration.redis.url):
+        raise ConfigurationError("redis.url", "must begin with redis:// or unix://")
+    if configuration.market.feed == "replay" and not configuration.market.source:
+        raise ConfigurationError("market.source", "a replay needs the recorded file")
+    if not configuration.market.symbols:
+        raise ConfigurationError("market.symbols", "at least one symbol is needed")
+    paper = configuration.paper
+    _above("paper.initial_balance", paper.initial_balance, 0, inclusive=False)
+    for name in ("spread_bps", "slippage", "maker_fee", "taker_fee", "latency_ms"):
+        _above(f"paper.{name}", getattr(paper, name), 0)
+    _above("redis.stream_max_events", configuration.redis.stream_max_events, 1_000)
+    _above("journal.max_bytes", configuration.journal.max_bytes, 1_000_000)
+    _above("backup.keep", configuration.backup.keep, 1)
+
+
+__all__ = [
+    "BackupSection",
+    "Configuration",
+    "ConsoleSection",
+    "EngineSection",
+    "JournalSection",
+    "LogSection",
+    "MarketSection",
+    "Mode",
+    "NodeSection",
+    "PaperSection",
+    "PolicySection",
+    "RedisSection",
+    "check",
+    "parse",
+]

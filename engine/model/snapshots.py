@@ -1,0 +1,264 @@
+"""Snapshots: the state of the engine now, as the console and `seawall status` show it.
+
+Frozen and cheap to make; the console pulls one at its own pace. Ages are seconds, times UTC
+nanoseconds, drawdown and utilisation positive fractions, money `Decimal` in account currency.
+What is not built is absent.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+
+from engine.model.emergency import Condition, EmergencySnapshot
+from engine.model.ids import Symbol
+from engine.model.reasons import Reason
+from engine.model.values import ZERO
+
+
+class EngineState(str, Enum):
+    """contract.md, Words for states."""
+
+    OFF = "off"
+    STARTING = "starting"
+    STANDBY = "standby"
+    READY = "ready"
+    RUNNING = "running"
+    HALTED = "halted"
+    REDUCE_ONLY = "reduce_only"
+    STOPPING = "stopping"
+    LATCHED = "latched"
+
+
+class LinkState(str, Enum):
+    """State of a link to another party."""
+
+    DISABLED = "disabled"
+    CONNECTING = "connecting"
+    UP = "up"
+    DOWN = "down"
+    REPLAYING = "replaying"
+
+
+class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One link; `age_s` is how old the last sign of life is, `detail` e.g. `lag 0.4 s`."""
+
+    name: str
+    title: str
+    state: LinkState
+    cause: str = ""
+    age_s: float | None = None
+    detail: str = ""
+
+
+class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A position. `quantity` unsigned; `limit_used` is notional over the policy's maximum, a fraction.
+
+    `protected` is the trigger price of the resting stop, or None while unprotected.
+    """
+
+    venue: str
+    symbol: Symbol
+    side: str
+    quantity: Decimal
+    entry_price: Decimal
+    mark_price: Decimal | None
+    unrealised: Decimal | None
+    limit_used: Decimal | None = None
+    protected: Decimal | None = None
+    mark_age_s: float | None = None
+    held_s: float = 0.0
+    # Seconds until it is closed for its age, where the profile has a maximum.
+    force_close_in_s: float | None = None
+
+
+class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that is not final."""
+
+    client_order_id: str
+    symbol: Symbol
+    side: str
+    kind: str
+    purpose: str
+    quantity: Decimal
+    filled: Decimal
+    price: Decimal | None
+    state: str
+    age_s: float
+
+
+class BusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Saturation of the event queue; `state` is normal, warning or critical."""
+
+    size: int
+    capacity: int
+    utilisation: float
+    state: str
+    published: int
+    dropped: int
+    delayed: int
+    conflated: int = 0
+    high_water: int = 0
+    oldest_age_s: float = 0.0
+    errors: int = 0
+
+
+class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The journal and disk buffer."""
+
+    written: int
+    acknowledged: int
+    pending: int
+    dead_lettered: int
+    bytes: int = 0
+    oldest_pending_age_s: float | None = None
+    last_replay_duration_s: float | None = None
+    last_replay_rate_per_s: float | None = None
+
+
+class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The Redis link. `mode` is what was chosen, `cause` why it is in its state."""
+
+    mode: str
+    state: LinkState
+    cause: str
+    replayed: int = 0
+    replay_remaining: int = 0
+    last_answer_age_s: float | None = None
+
+
+class RiskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Risk measures now and their limits. `drawdown` is None while it is not known."""
+
+    equity: Decimal
+    balance: Decimal
+    unrealised: Decimal
+    peak: Decimal
+    drawdown: Decimal | None
+    drawdown_soft: Decimal
+    drawdown_hard: Decimal
+    daily_loss: Decimal
+    max_daily_loss: Decimal
+    loss_streak: int
+    max_consecutive_losses: int
+    gross_exposure: Decimal
+    max_gross_exposure: Decimal
+    min_balance: Decimal
+    governor: str = "NORMAL"
+    initial: Decimal = ZERO
+    orders_last_minute: int = 0
+    max_orders_per_minute: int = 0
+    reject_ratio: float = 0.0
+    order_round_trip_ms_p99: float | None = None
+
+
+class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Which policy is in force, since when confirmed, and from where (`state database` or `redis`)."""
+
+    version: int
+    profile: str
+    sha256: str
+    age_s: float
+    source: str
+    allow_new_trades: bool
+    author: str = ""
+    ts_ns: int = 0
+
+
+class AlarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm; `state` is new, acknowledged, returned or cleared. `first_out` marks a trip's first cause."""
+
+    id: str
+    code: str
+    priority: int
+    text: str
+    action: str
+    ts_ns: int
+    state: str = "new"
+    first_out: bool = False
+
+
+class SafeguardSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A safeguard with its latest proof and that proof's age."""
+
+    state: str
+    why: str = ""
+    proof: str = ""
+    proof_age_s: float | None = None
+
+
+class SignalCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of signals by what became of them."""
+
+    received: int = 0
+    executed: int = 0
+    dropped: int = 0
+    expired: int = 0
+    blocked: int = 0
+    pending: int = 0
+
+
+class LoopLag(msgspec.Struct, frozen=True, kw_only=True):
+    """Lag of the event loop in milliseconds."""
+
+    p50: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+
+class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole engine at `ts_ns`. `gate` holds every reason that holds entries back now."""
+
+    ts_ns: int
+    monotonic_ns: int
+    mode: str
+    state: EngineState
+    state_why: str
+    node: str
+    account: str
+    venue: str
+    feed: str
+    currency: str
+    policy: PolicySnapshot
+    emergency: EmergencySnapshot
+    risk: RiskSnapshot
+    bus: BusSnapshot
+    journal: JournalSnapshot
+    redis: RedisSnapshot
+    links: tuple[LinkSnapshot, ...]
+    positions: tuple[PositionSnapshot, ...]
+    orders: tuple[OrderSnapshot, ...]
+    alarms: tuple[AlarmSnapshot, ...]
+    gate: tuple[Reason, ...]
+    signals: SignalCounts
+    loop_lag: LoopLag
+    ticks: int = 0
+    fills: int = 0
+    intents: int = 0
+    market_age_s: float | None = None
+    # While ready: what START needs; while latched: what RESET needs.
+    start_conditions: tuple[Condition, ...] = ()
+    reset_conditions: tuple[Condition, ...] = ()
+    # Measures that would trip again at once, each to be re-based by name.
+    would_trip_again: tuple[str, ...] = ()
+
+
+__all__ = [
+    "AlarmSnapshot",
+    "BusSnapshot",
+    "EngineSnapshot",
+    "EngineState",
+    "JournalSnapshot",
+    "LinkSnapshot",
+    "LinkState",
+    "LoopLag",
+    "OrderSnapshot",
+    "PolicySnapshot",
+    "PositionSnapshot",
+    "RedisSnapshot",
+    "RiskSnapshot",
+    "SafeguardSnapshot",
+    "SignalCounts",
+]
