@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 __all__ = ["DAMAGED_OWNER", "LatchState", "LatchTrip", "StopState", "decode", "encode"]
@@ -23,7 +23,7 @@ DAMAGED_OWNER = ""
 _TRIPS_MAX: Final = 32
 
 
-class StopState(str, Enum):
+class StopState(StrEnum):
     """The words of the contract for the emergency stop."""
 
     ARMED = "armed"
