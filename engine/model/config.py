@@ -143,9 +143,9 @@ def parse(text: str) -> Configuration:
 
 def _known(field: str) -> str:
     section = field.partition(".")[0]
-    for entry in msgspec.structs.fields(Configuration):
-        if entry.name == section and isinstance(entry.type, type) and "." in field:
-            return f"[{section}] takes {', '.join(entry.type.__struct_fields__)}"
+    if "." in field and section in Configuration.__struct_fields__:
+        keys = getattr(Configuration(), section).__struct_fields__
+        return f"[{section}] takes {', '.join(keys)}"
     return f"sections are {', '.join(Configuration.__struct_fields__)}"
 
 

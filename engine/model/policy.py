@@ -283,7 +283,9 @@ def seeded(initial: Decimal, *, live: bool, ts_ns: int = 0) -> PolicyDocument:
         profile="conservative",
         profiles={
             "defensive": _profile(initial, fraction="0.01", leverage=2, gross="0.1", streak=streak),
-            "conservative": _profile(initial, fraction="0.02", leverage=5, gross="0.5", streak=streak),
+            "conservative": _profile(
+                initial, fraction="0.02", leverage=5, gross="0.5", streak=streak
+            ),
             "moderate": _profile(initial, fraction="0.05", leverage=10, gross="2", streak=streak),
             "aggressive": _profile(initial, fraction="0.10", leverage=20, gross="4", streak=streak),
         },
@@ -412,7 +414,10 @@ def _check_profile(name: str, profile: Profile, *, live: bool) -> dict[str, str]
         problems.setdefault(
             f"{name}.governor.soft", "the rungs must rise: recover < soft < quarantine < hard"
         )
-    if not profile.allow_naked and profile.protective_stop * profile.max_leverage > PROTECTED_LOSS_MAX:
+    if (
+        not profile.allow_naked
+        and profile.protective_stop * profile.max_leverage > PROTECTED_LOSS_MAX
+    ):
         problems.setdefault(
             f"{name}.protective_stop",
             f"protective_stop × max_leverage is {plain(profile.protective_stop * profile.max_leverage)}, "

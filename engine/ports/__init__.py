@@ -1,0 +1,23 @@
+"""Protocols that the outside fills: clock, the four venue ports, market feed, event log, latch.
+
+Rule: protocols only, in the words of `engine.model`; siblings that must talk do it through these, and
+the kernel plugs them together.
+"""
+
+from engine.ports.clock import Clock
+from engine.ports.events import EventLog, LatchView
+from engine.ports.market import MarketFeed, MarketSink
+from engine.ports.venue import AccountReads, Exits, FinalCheck, OrderEntry, Streams
+
+__all__ = [
+    "AccountReads",
+    "Clock",
+    "EventLog",
+    "Exits",
+    "FinalCheck",
+    "LatchView",
+    "MarketFeed",
+    "MarketSink",
+    "OrderEntry",
+    "Streams",
+]

@@ -1,0 +1,27 @@
+"""Ports between siblings: the bus writes events to the journal, risk and execution look at the latch."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from engine.model.events import Event
+
+
+class EventLog(Protocol):
+    """Where durable events go; filled by the journal."""
+
+    def append(self, event: Event) -> asyncio.Future[None]:
+        """Queue for the next group commit; the future is done when it is durable."""
+        ...
+
+
+class LatchView(Protocol):
+    """What others may know of the emergency stop: whether any entry may leave."""
+
+    def is_latched(self) -> bool:
+        """True from the moment of a trip until a reset; in memory, synchronous."""
+        ...
+
+
+__all__ = ["EventLog", "LatchView"]

@@ -1,0 +1,20 @@
+"""Time, ids, chance and guarded tasks: the only place of the engine that touches the real ones.
+
+Rule: nothing else in `engine/` reads a clock, draws a random number or creates a task.
+"""
+
+from engine.runtime.clock import SystemClock
+from engine.runtime.ids import IdSource, OrderIds, Stamper
+from engine.runtime.simulation import SimClock, run_simulated
+from engine.runtime.spawn import Tasks, within
+
+__all__ = [
+    "IdSource",
+    "OrderIds",
+    "SimClock",
+    "Stamper",
+    "SystemClock",
+    "Tasks",
+    "run_simulated",
+    "within",
+]
