@@ -1,8 +1,8 @@
 """`EngineClient`: the protocol every face of Seawall uses to reach an engine.
 
 `trip` is synchronous on purpose: when it returns, no entry can leave any more. Everything else that
-changes something answers with a `CommandResult`; refusals are results, not exceptions, so that a face
-can always say why. Times are UTC nanoseconds, fractions positive decimals.
+changes something answers with a `CommandResult`; refusals are results, not exceptions, so that a
+face can always say why. Times are UTC nanoseconds, fractions positive decimals.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class EngineClient(Protocol):
     async def update_policy(
         self, changes: Mapping[str, str], *, base_version: int, author: str, reason: str
     ) -> CommandResult:
-        """Compare-and-set on `base_version`; field names as in `engine.model.policy.with_changes`."""
+        """Compare-and-set on `base_version`; field names as in
+        `engine.model.policy.with_changes`.
+        """
         ...
 
     async def set_policy_mode(self, name: str, *, author: str, reason: str) -> CommandResult:

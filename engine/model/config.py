@@ -43,7 +43,8 @@ class RedisSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class MarketSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[market]`: where prices come from. `source` is the recorded file of a replay.
 
-    `scenario` of the simulated market: calm, normal, volatile or crash (falls 12 % after ten minutes).
+    `scenario` of the simulated market: calm, normal, volatile or crash (falls 12 % after ten
+    minutes).
     """
 
     feed: Literal["simulated", "replay"] = "simulated"
@@ -65,7 +66,9 @@ class PaperSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PolicySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[policy]`: a document to start a new data directory with; later starts ignore it and say so."""
+    """`[policy]`: a document to start a new data directory with; later starts ignore it and
+    say so.
+    """
 
     file: str = ""
 

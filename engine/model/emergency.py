@@ -1,13 +1,14 @@
 """The emergency stop's words: trips, clearings, states, and what is open during a stop.
 
-A trip is a cause that latched; a clearing names the trips a reset was shown. In emergency = some trip
-in scope without a clearing. Times are UTC nanoseconds, durations seconds, money in account currency.
+A trip is a cause that latched; a clearing names the trips a reset was shown. In emergency = some
+trip in scope without a clearing. Times are UTC nanoseconds, durations seconds, money in account
+currency.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -15,7 +16,7 @@ from engine.model.ids import Symbol, TripId
 from engine.model.values import ZERO
 
 
-class EmergencyState(str, Enum):
+class EmergencyState(StrEnum):
     """State of the stop procedure, beside the latch."""
 
     ARMED = "armed"
@@ -24,7 +25,7 @@ class EmergencyState(str, Enum):
     INCOMPLETE = "incomplete"
 
 
-class TripSource(str, Enum):
+class TripSource(StrEnum):
     """Where a trip came from; each is cleared by name."""
 
     BUTTON = "button"
@@ -40,7 +41,7 @@ class TripSource(str, Enum):
     QUIT = "quit"
 
 
-class Scope(str, Enum):
+class Scope(StrEnum):
     """Whom a trip concerns."""
 
     NODE = "node"
@@ -69,7 +70,7 @@ class Clearing(msgspec.Struct, frozen=True, kw_only=True):
     ts_ns: int
 
 
-class StageState(str, Enum):
+class StageState(StrEnum):
     """State of one stage of the stop."""
 
     WAITING = "waiting"
@@ -89,7 +90,8 @@ class StageProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """One symbol during a stop. `state_words` are from console.md 2.2; `left` from the venue's mouth.
+    """One symbol during a stop. `state_words` are from console.md 2.2; `left` from the venue's
+    mouth.
 
     `left` is None while the venue has not answered. `next_try_ns` is when it is tried again.
     """
@@ -138,7 +140,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResetRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator gives to a reset: cause and reason, the trips by id, measures to re-base by name.
+    """What an operator gives to a reset: cause and reason, the trips by id, measures to re-base by
+    name.
 
     `rebase` takes peak, day, streak, capital.
     """

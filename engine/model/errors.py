@@ -108,14 +108,16 @@ class PolicyConflict(EngineError):
 
 
 class InvariantBroken(EngineError):
-    """A programmer's error was caught in the act; no new risk is taken until a person has looked."""
+    """A programmer's error was caught in the act; no new risk is taken until a person has
+    looked.
+    """
 
 
 class OperatorMessage(Exception):
     """Safe to show to a person: says what, why and what to do."""
 
 
-def require(condition: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+def require(condition: bool, what: str) -> None:
     """Assertion that survives `python -O`; raises InvariantBroken with `what`."""
     if not condition:
         raise InvariantBroken(what)

@@ -1,9 +1,9 @@
 """Events: what happened, as frozen structs with a dotted type (contract.md, Events).
 
-Every event has id, UTC time in ns, source and a trace id that follows a signal through to its fills.
-`DURABLE` events are in the journal and in Redis, `FAST` ones reach their subscribers before `emit`
-returns, `CONFLATED` ones keep only the newest per symbol under pressure. Money and quantities are
-`Decimal` and become strings in JSON; drawdown and thresholds are positive fractions.
+Every event has id, UTC time in ns, source and a trace id that follows a signal through to its
+fills. `DURABLE` events are in the journal and in Redis, `FAST` ones reach their subscribers before
+`emit` returns, `CONFLATED` ones keep only the newest per symbol under pressure. Money and
+quantities are `Decimal` and become strings in JSON; drawdown and thresholds are positive fractions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from engine.model.ids import (
     ExecutionId,
     SignalId,
     Symbol,
-    TradeId,
     TraceId,
+    TradeId,
     TripId,
     VenueOrderId,
 )
@@ -46,7 +46,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     DURABLE: ClassVar[bool] = False
     FAST: ClassVar[bool] = False
     CONFLATED: ClassVar[bool] = False
-    # Retention class in the journal: 0 money (never dropped), 1 operation, 2 telemetry (first to go).
+    # Retention class in the journal: 0 money (never dropped), 1 operation, 2 telemetry (first to
+    # go).
     CLASS: ClassVar[int] = 1
 
     id: EventId
@@ -122,7 +123,9 @@ class SignalBlocked(SignalEvent, frozen=True, kw_only=True):
 
 
 class OrderEvent(Event, frozen=True, kw_only=True):
-    """A transition of an order; `filled` is the cumulative quantity, `price` None for market orders."""
+    """A transition of an order; `filled` is the cumulative quantity, `price` None for market
+    orders.
+    """
 
     DURABLE: ClassVar[bool] = True
     FAST: ClassVar[bool] = True
@@ -256,7 +259,9 @@ class PositionForceClosed(PositionEvent, frozen=True, kw_only=True):
 
 
 class AccountEquityUpdated(Event, frozen=True, kw_only=True):
-    """Any change of equity. The publisher sets `durable` for at most one a second and each new peak or trough."""
+    """Any change of equity. The publisher sets `durable` for at most one a second and each new peak
+    or trough.
+    """
 
     TYPE: ClassVar[str] = "account.equity.updated"
     FAST: ClassVar[bool] = True
@@ -328,7 +333,9 @@ class GovernorChanged(Event, frozen=True, kw_only=True):
 
 
 class EmergencyTriggered(Event, frozen=True, kw_only=True):
-    """`phase` is tripped, completed or incomplete; durations in seconds, slippage in account currency."""
+    """`phase` is tripped, completed or incomplete; durations in seconds, slippage in account
+    currency.
+    """
 
     TYPE: ClassVar[str] = "system.emergency.triggered"
     DURABLE: ClassVar[bool] = True
@@ -567,10 +574,12 @@ def payload(event: Event) -> bytes:
     return _ENCODER.encode({name: getattr(event, name) for name in _PAYLOAD_FIELDS[type(event)]})
 
 
-def decode(  # noqa: PLR0913 - the six columns of a journal row
+def decode(
     event_type: str, event_id: str, ts_ns: int, source: str, trace: str, body: bytes | str
 ) -> Event:
-    """Rebuild an event from its journal row; raises msgspec.ValidationError or KeyError when unknown."""
+    """Rebuild an event from its journal row; raises msgspec.ValidationError or KeyError when
+    unknown.
+    """
     fields: dict[str, Any] = msgspec.json.decode(body)
     fields.update(id=event_id, ts_ns=ts_ns, source=source, trace=trace)
     return msgspec.convert(fields, EVENT_TYPES[event_type])

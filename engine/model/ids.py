@@ -19,17 +19,21 @@ TradeId = NewType("TradeId", str)
 TripId = NewType("TripId", str)
 Symbol = NewType("Symbol", str)
 
-# Both venues take at most 36 characters; Bybit has the narrower alphabet [A-Za-z0-9-_] (venues.md B3).
+# Both venues take at most 36 characters; Bybit has the narrower alphabet [A-Za-z0-9-_] (venues.md
+# B3).
 CLIENT_ORDER_ID_LENGTH_MAX = 36
 _CLIENT_ORDER_ID = re.compile(r"^[A-Za-z0-9_-]{1,36}$")
 _NODE = re.compile(r"^[a-z0-9][a-z0-9-]{0,15}$")
 
 
 def node_name(text: str) -> str:
-    """Check a node name: 1-16 of lower-case letters, digits, hyphen. Raises ValueError saying so."""
+    """Check a node name: 1-16 of lower-case letters, digits, hyphen. Raises ValueError saying
+    so.
+    """
     if not _NODE.match(text):
         raise ValueError(
-            f"node name {text!r} must be 1-16 lower-case letters, digits or hyphens, not starting with a hyphen"
+            f"node name {text!r} must be 1-16 lower-case letters, digits or hyphens, "
+            "not starting with a hyphen"
         )
     return text
 
@@ -43,7 +47,9 @@ def client_order_id(node: str, generation: int, number: int) -> ClientOrderId:
 
 
 def client_order_number(identifier: ClientOrderId, node: str) -> tuple[int, int] | None:
-    """Return (generation, number) of one of our own ids, or None when it was not made by this node."""
+    """Return (generation, number) of one of our own ids, or None when it was not made by this
+    node.
+    """
     match = re.match(rf"^{re.escape(node)}-g(\d+)-(\d+)$", identifier)
     return (int(match.group(1)), int(match.group(2))) if match else None
 
@@ -55,8 +61,8 @@ __all__ = [
     "ExecutionId",
     "SignalId",
     "Symbol",
-    "TradeId",
     "TraceId",
+    "TradeId",
     "TripId",
     "VenueOrderId",
     "client_order_id",

@@ -1,6 +1,7 @@
 """What can be traded and on which grid: a venue's filters for one symbol, and the size of an order.
 
-Units: prices in account currency per base coin, quantities in base coin, notional in account currency.
+Units: prices in account currency per base coin, quantities in base coin, notional in account
+currency.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from engine.model.values import round_down_to_step, round_to_tick
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """A linear perpetual with its filters; `quantity_max` is the venue's maximum for one market order."""
+    """A linear perpetual with its filters; `quantity_max` is the venue's maximum for one market
+    order.
+    """
 
     symbol: Symbol
     tick_size: Decimal
@@ -38,7 +41,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return round_to_tick(price, self.tick_size)
 
 
-# Filters of the simulated and replayed markets on the paper venue; the values are Binance's usual ones.
+# Filters of the simulated and replayed markets on the paper venue; the values are Binance's usual
+# ones.
 PAPER_INSTRUMENTS: dict[Symbol, Instrument] = {
     instrument.symbol: instrument
     for instrument in (
@@ -79,7 +83,9 @@ PAPER_INSTRUMENTS: dict[Symbol, Instrument] = {
 
 
 def paper_instrument(symbol: Symbol) -> Instrument:
-    """Filters for a symbol on the paper venue; unlisted ones get a fine grid that fits any price."""
+    """Filters for a symbol on the paper venue; unlisted ones get a fine grid that fits any
+    price.
+    """
     return PAPER_INSTRUMENTS.get(symbol) or Instrument(
         symbol=symbol,
         tick_size=Decimal("0.0001"),

@@ -18,13 +18,14 @@ BUS_DRAIN_BUDGET_MS = 2.0
 BUS_HANDLER_BUDGET_MS = 50.0
 BUS_SATURATED_GATE_S = 10.0
 
-# --- database writer: unbounded by count on purpose, because a refused write would lose money state;
-# bounded by the gate instead, which shuts when a group is older than WRITER_LAG_GATE_S.
+# --- database writer: unbounded by count on purpose, because a refused write would lose money
+# state; bounded by the gate instead, which shuts when a group is older than WRITER_LAG_GATE_S.
 WRITER_GROUP_ROWS_MAX = 500
 WRITER_GROUP_WAIT_MS = 5.0
 WRITER_LAG_GATE_S = 2.0
 
-# --- journal: on disk, pruned when acknowledged; at the cap the lowest class goes first, never money.
+# --- journal: on disk, pruned when acknowledged; at the cap the lowest class goes first, never
+# money.
 JOURNAL_BYTES_MAX = 100_000_000
 JOURNAL_MEMORY_EVENTS = 1_000
 REPLAY_BATCH_MAX = 200
@@ -53,7 +54,7 @@ LOOP_LAG_GATE_MS = 250.0
 # --- console: alarm strip and log views drop the oldest and count.
 CONSOLE_ALARMS_MAX = 500
 
-assert BUS_CLEAR_UTILISATION < BUS_WARNING_UTILISATION < BUS_CRITICAL_UTILISATION <= 1.0  # noqa: S101
-assert REPLAY_BATCH_MAX <= 200  # noqa: S101 - a larger pipeline blocks the loop (performance.md)
+assert BUS_CLEAR_UTILISATION < BUS_WARNING_UTILISATION < BUS_CRITICAL_UTILISATION <= 1.0
+assert REPLAY_BATCH_MAX <= 200
 
 __all__ = [name for name in dir() if name.isupper()]

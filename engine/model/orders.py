@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -17,14 +17,14 @@ from engine.model.ids import (
     ExecutionId,
     SignalId,
     Symbol,
-    TradeId,
     TraceId,
+    TradeId,
     VenueOrderId,
 )
 from engine.model.values import ZERO, Side
 
 
-class OrderKind(str, Enum):
+class OrderKind(StrEnum):
     """How the venue executes it. STOP_MARKET rests until its trigger price is touched."""
 
     MARKET = "MARKET"
@@ -32,7 +32,7 @@ class OrderKind(str, Enum):
     STOP_MARKET = "STOP_MARKET"
 
 
-class OrderPurpose(str, Enum):
+class OrderPurpose(StrEnum):
     """Why we send it; everything but ENTRY can only reduce."""
 
     ENTRY = "entry"
@@ -42,8 +42,10 @@ class OrderPurpose(str, Enum):
     EMERGENCY_CLOSE = "emergency_close"
 
 
-class OrderState(str, Enum):
-    """Where an order is. INTENDED is durable and not yet sent; UNRESOLVED was sent without an answer."""
+class OrderState(StrEnum):
+    """Where an order is. INTENDED is durable and not yet sent; UNRESOLVED was sent without an
+    answer.
+    """
 
     INTENDED = "intended"
     SUBMITTED = "submitted"
@@ -88,7 +90,7 @@ _MAYBE_LIVE = frozenset(
 )
 
 
-class OrderTrigger(str, Enum):
+class OrderTrigger(StrEnum):
     """What moves an order from one state to the next."""
 
     SENT = "sent"
@@ -154,7 +156,8 @@ TRANSITIONS: Mapping[tuple[OrderState, OrderTrigger], OrderState] = {
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """Our own durable record of an order we mean to send; made before the first attempt, never changed.
+    """Our own durable record of an order we mean to send; made before the first attempt, never
+    changed.
 
     `price` is the limit price, or None for market; `trigger_price` is set for STOP_MARKET only.
     `signal_id` and `trade_id` say where it came from, where there is such a thing.
@@ -222,7 +225,9 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A position of our own books; `quantity` is signed, positive when long, entry price volume-weighted."""
+    """A position of our own books; `quantity` is signed, positive when long, entry price
+    volume-weighted.
+    """
 
     symbol: Symbol
     quantity: Decimal
@@ -236,7 +241,9 @@ class PositionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TradeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A position's life from flat to flat. `side` and `quantity` (its maximum) are those of the entry."""
+    """A position's life from flat to flat. `side` and `quantity` (its maximum) are those of the
+    entry.
+    """
 
     trade_id: TradeId
     symbol: Symbol
@@ -254,7 +261,9 @@ class TradeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def next_state(state: OrderState, trigger: OrderTrigger) -> OrderState | None:
-    """The state after `trigger`, or None when the transition is not allowed (an alarm, not a crash)."""
+    """The state after `trigger`, or None when the transition is not allowed (an alarm, not a
+    crash).
+    """
     return TRANSITIONS.get((state, trigger))
 
 

@@ -1,9 +1,10 @@
 """The policy document: profiles of limits, the active one, and who changed it when.
 
-Why here: every limit of the engine is declared once, in `FIELDS`, with unit, range, compiled ceiling
-and which direction is stricter; parser, gate, policy page and docs read the same table (contract.md,
-Policy profile). Fractions are positive decimals (0.10 = ten per cent), money in account currency.
-Pure: nothing here reads a clock or a file. Wrong values are reported all at once, by field.
+Why here: every limit of the engine is declared once, in `FIELDS`, with unit, range, compiled
+ceiling and which direction is stricter; parser, gate, policy page and docs read the same table
+(contract.md, Policy profile). Fractions are positive decimals (0.10 = ten per cent), money in
+account currency. Pure: nothing here reads a clock or a file. Wrong values are reported all at once,
+by field.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     help: str = ""
 
 
-def _field(  # noqa: PLR0913 - one row of the table
+def _field(
     name: str,
     section: str,
     title: str,
@@ -151,7 +152,8 @@ FIELDS: tuple[FieldSpec, ...] = (
         "Below this equity the emergency stop closes everything.", stricter="higher",
     ),
     _field(
-        "governor.soft", _LOSS, "Governor: half size", "of initial capital", "fraction", "0.001", "0.9",
+        "governor.soft", _LOSS, "Governor: half size", "of initial capital", "fraction",
+        "0.001", "0.9",
         "At this loss from initial capital new positions are half as large.",
     ),
     _field(
@@ -341,7 +343,7 @@ def type_of(name: str) -> type:
     leaf = name.rpartition(".")[2]
     for field in msgspec.structs.fields(owner):
         if field.name == leaf:
-            assert isinstance(field.type, type)  # noqa: S101
+            assert isinstance(field.type, type)
             return field.type
     raise KeyError(name)
 
@@ -364,13 +366,16 @@ def replace_value(profile: Profile, name: str, value: Value) -> Profile:
 
 
 def split_name(document: PolicyDocument, name: str) -> tuple[str, str]:
-    """Split `aggressive.max_leverage` into profile and field; a bare name means the active profile."""
+    """Split `aggressive.max_leverage` into profile and field; a bare name means the active
+    profile.
+    """
     head, _, rest = name.partition(".")
     return (head, rest) if head in document.profiles and rest else (document.profile, name)
 
 
 def with_changes(document: PolicyDocument, changes: Mapping[str, str]) -> PolicyDocument:
-    """Apply text changes by name (fields, `profile`, `allow_new_trades`); PolicyInvalid names all faults.
+    """Apply text changes by name (fields, `profile`, `allow_new_trades`); PolicyInvalid names all
+    faults.
 
     The result is validated; version, author, time and reason are the caller's business.
     """
@@ -420,7 +425,7 @@ def _check_profile(name: str, profile: Profile, *, live: bool) -> dict[str, str]
     ):
         problems.setdefault(
             f"{name}.protective_stop",
-            f"protective_stop × max_leverage is {plain(profile.protective_stop * profile.max_leverage)}, "
+            f"× max_leverage is {plain(profile.protective_stop * profile.max_leverage)}, "
             f"at most {PROTECTED_LOSS_MAX} (or liquidation comes first) unless allow_naked",
         )
     if live and profile.max_consecutive_losses == 0:
@@ -479,9 +484,11 @@ def diff(before: PolicyDocument, after: PolicyDocument) -> dict[str, tuple[str, 
 
 
 def is_looser(before: PolicyDocument, after: PolicyDocument) -> bool:
-    """Whether anything in force would be looser: the active profiles compared, and allow_new_trades.
+    """Whether anything in force would be looser: the active profiles compared, and
+    allow_new_trades.
 
-    Changes inside a profile that is not active count too: it may be switched to later with one action.
+    Changes inside a profile that is not active count too: it may be switched to later with one
+    action.
     """
     if after.allow_new_trades and not before.allow_new_trades:
         return True
@@ -513,7 +520,7 @@ def document_from_json(body: bytes | str) -> PolicyDocument:
     return msgspec.json.decode(body, type=PolicyDocument)
 
 
-assert ONE >= PROTECTED_LOSS_MAX  # noqa: S101
+assert ONE >= PROTECTED_LOSS_MAX
 
 __all__ = [
     "FIELDS",

@@ -5,12 +5,12 @@ A refusal always carries *every* reason that applies, each with its figures (`Re
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class ReasonCode(str, Enum):
+class ReasonCode(StrEnum):
     """Machine-readable reasons; the value is what JSON and events carry."""
 
     LATCHED = "latched"

@@ -15,7 +15,9 @@ from engine.model.values import Side
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """`is_exit` asks to close the symbol's position instead of opening one; exits skip the queue."""
+    """`is_exit` asks to close the symbol's position instead of opening one; exits skip the
+    queue.
+    """
 
     id: SignalId
     symbol: Symbol

@@ -8,7 +8,7 @@ What is not built is absent.
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -18,7 +18,7 @@ from engine.model.reasons import Reason
 from engine.model.values import ZERO
 
 
-class EngineState(str, Enum):
+class EngineState(StrEnum):
     """contract.md, Words for states."""
 
     OFF = "off"
@@ -32,7 +32,7 @@ class EngineState(str, Enum):
     LATCHED = "latched"
 
 
-class LinkState(str, Enum):
+class LinkState(StrEnum):
     """State of a link to another party."""
 
     DISABLED = "disabled"
@@ -54,7 +54,8 @@ class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A position. `quantity` unsigned; `limit_used` is notional over the policy's maximum, a fraction.
+    """A position. `quantity` unsigned; `limit_used` is notional over the policy's maximum, a
+    fraction.
 
     `protected` is the trigger price of the resting stop, or None while unprotected.
     """
@@ -155,7 +156,9 @@ class RiskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Which policy is in force, since when confirmed, and from where (`state database` or `redis`)."""
+    """Which policy is in force, since when confirmed, and from where (`state database` or
+    `redis`).
+    """
 
     version: int
     profile: str
@@ -168,7 +171,9 @@ class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An alarm; `state` is new, acknowledged, returned or cleared. `first_out` marks a trip's first cause."""
+    """An alarm; `state` is new, acknowledged, returned or cleared. `first_out` marks a trip's first
+    cause.
+    """
 
     id: str
     code: str

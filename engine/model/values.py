@@ -1,20 +1,20 @@
 """Money, prices and quantities as `Decimal`, and the only ways to make, round and print them.
 
 Why no wrapper classes: see docs/adr (Decimal as plain values). A price is account currency per unit
-of base coin, a quantity is in base coin and never negative, a signed position is positive when long.
-Rounding is always named. Floats are refused at the door.
+of base coin, a quantity is in base coin and never negative, a signed position is positive when
+long. Rounding is always named. Floats are refused at the door.
 """
 
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_UP, Decimal, InvalidOperation
-from enum import Enum
+from enum import StrEnum
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
 
 
-class Side(str, Enum):
+class Side(StrEnum):
     """Direction of an order or a trade, seen from us."""
 
     BUY = "BUY"
@@ -30,7 +30,7 @@ class Side(str, Enum):
         return Side.SELL if self is Side.BUY else Side.BUY
 
 
-class PositionSide(str, Enum):
+class PositionSide(StrEnum):
     """Direction of a position in one-way mode; FLAT is a direction of its own."""
 
     LONG = "LONG"
@@ -45,7 +45,9 @@ class PositionSide(str, Enum):
 
 
 def decimal(text: str | int | Decimal, *, field: str = "value") -> Decimal:
-    """Parse a finite decimal; floats and nonsense are refused with the field's name (ValueError)."""
+    """Parse a finite decimal; floats and nonsense are refused with the field's name
+    (ValueError).
+    """
     if isinstance(text, float):
         raise TypeError(f"{field}: a float cannot hold money exactly; give it as text")
     try:
@@ -80,7 +82,9 @@ def _to_step(value: Decimal, step: Decimal, rounding: str) -> Decimal:
 
 
 def round_down_to_step(value: Decimal, step: Decimal) -> Decimal:
-    """Round towards zero to a multiple of `step`; for quantities, so that nothing grows by rounding."""
+    """Round towards zero to a multiple of `step`; for quantities, so that nothing grows by
+    rounding.
+    """
     return _to_step(value, step, ROUND_DOWN)
 
 
@@ -95,7 +99,9 @@ def round_to_tick(value: Decimal, tick: Decimal) -> Decimal:
 
 
 def plain(value: Decimal) -> str:
-    """Print a decimal without exponent and without trailing zeros, as the contract's JSON wants it."""
+    """Print a decimal without exponent and without trailing zeros, as the contract's JSON
+    wants it.
+    """
     text = format(value.normalize(), "f")
     return "0" if text in {"-0", "0"} else text
 

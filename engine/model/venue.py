@@ -1,7 +1,7 @@
 """What a venue says: acknowledgements, its orders, positions and balance, and its private stream.
 
-These are the venue's words about its own books, never our cache. `quantity` of a position is signed,
-positive when long, on every venue (adapters convert). Times are UTC nanoseconds.
+These are the venue's words about its own books, never our cache. `quantity` of a position is
+signed, positive when long, on every venue (adapters convert). Times are UTC nanoseconds.
 """
 
 from __future__ import annotations

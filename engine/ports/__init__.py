@@ -1,7 +1,7 @@
 """Protocols that the outside fills: clock, the four venue ports, market feed, event log, latch.
 
-Rule: protocols only, in the words of `engine.model`; siblings that must talk do it through these, and
-the kernel plugs them together.
+Rule: protocols only, in the words of `engine.model`; siblings that must talk do it through these,
+and the kernel plugs them together.
 """
 
 from engine.ports.clock import Clock

@@ -1,4 +1,6 @@
-"""Ports between siblings: the bus writes events to the journal, risk and execution look at the latch."""
+"""Ports between siblings: the bus writes events to the journal, risk and execution look at the
+latch.
+"""
 
 from __future__ import annotations
 

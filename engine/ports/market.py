@@ -13,7 +13,9 @@ from engine.model.values import Side
 
 
 class MarketSink(Protocol):
-    """Takes what the market says. Synchronous: a feed never waits for a consumer, except by `room`."""
+    """Takes what the market says. Synchronous: a feed never waits for a consumer, except by
+    `room`.
+    """
 
     def on_trade(
         self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
@@ -26,7 +28,9 @@ class MarketSink(Protocol):
         ...
 
     async def room(self) -> None:
-        """Wait until the queue has room; a replay awaits it instead of letting ticks be conflated."""
+        """Wait until the queue has room; a replay awaits it instead of letting ticks be
+        conflated.
+        """
         ...
 
 

@@ -1,8 +1,8 @@
 """The four ports of a venue: who may do what (R-EXE-13). There is no other way to a venue.
 
-Errors, the same for all: `Refused` (proved not to have happened, final), `NotExecuted` (did not happen,
-may be tried again), `OutcomeUnknown` (sent, no answer: ask, never assume). A failed read raises; it
-never returns empty.
+Errors, the same for all: `Refused` (proved not to have happened, final), `NotExecuted` (did not
+happen, may be tried again), `OutcomeUnknown` (sent, no answer: ask, never assume). A failed read
+raises; it never returns empty.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from engine.model.venue import (
     VenuePosition,
 )
 
-# Asked synchronously in the transport, right before the bytes of an entry leave; any reason stops it
-# (the adapter raises `Denied`).
+# Asked synchronously in the transport, right before the bytes of an entry leave; any reason stops
+# it (the adapter raises `Denied`).
 FinalCheck = Callable[[Approved], tuple[Reason, ...]]
 
 
@@ -43,11 +43,15 @@ class Exits(Protocol):
         ...
 
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> None:
-        """Cancel one order, conditional or not; returns when acknowledged. Refused when it is not open."""
+        """Cancel one order, conditional or not; returns when acknowledged. Refused when it is not
+        open.
+        """
         ...
 
     async def cancel_all(self, symbol: Symbol, *, conditional: bool) -> int:
-        """Cancel every open order of a symbol: the ordinary ones, or the conditional ones; their number."""
+        """Cancel every open order of a symbol: the ordinary ones, or the conditional ones; their
+        number.
+        """
         ...
 
 

@@ -1,7 +1,8 @@
 """Ids: unique without coordination, cheap enough for every event, and stamped with the clock.
 
 Event, signal, trip and trade ids are `PREFIX-N`: a prefix of 40 random bits drawn once per process
-start, and a counter. Client order ids are node, database generation and a number that is never reused.
+start, and a counter. Client order ids are node, database generation and a number that is never
+reused.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class IdSource:
     """Makes ids; `seed` fixes the prefix for tests."""
 
     def __init__(self, *, seed: int | None = None) -> None:
-        raw = os.urandom(5) if seed is None else random.Random(seed).randbytes(5)  # noqa: S311
+        raw = os.urandom(5) if seed is None else random.Random(seed).randbytes(5)
         self._prefix = raw.hex()
         self._counter = itertools.count(1)
 

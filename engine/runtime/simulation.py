@@ -1,8 +1,8 @@
 """Simulated time: a clock that jumps to the next sleeper whenever the event loop has nothing to do.
 
-How: an ordinary selector event loop gets a selector of ours. When the loop has ready callbacks it asks
-`select(0)`; when it is idle it asks for a longer wait. That moment, and only if no writer job is
-pending (`busy` probes), simulated time advances. Only public interfaces of asyncio are used, so
+How: an ordinary selector event loop gets a selector of ours. When the loop has ready callbacks it
+asks `select(0)`; when it is idle it asks for a longer wait. That moment, and only if no writer job
+is pending (`busy` probes), simulated time advances. Only public interfaces of asyncio are used, so
 callbacks run exactly as they do in real life. Real sockets and threads go on working beside it.
 """
 
@@ -54,7 +54,9 @@ class SimClock:
         await future
 
     def add_busy_probe(self, probe: Probe) -> None:
-        """Register a count of work pending elsewhere (a writer thread); time stands while it is not zero."""
+        """Register a count of work pending elsewhere (a writer thread); time stands while it is not
+        zero.
+        """
         self._probes.append(probe)
 
     def remove_busy_probe(self, probe: Probe) -> None:

@@ -1,7 +1,7 @@
 """Guarded tasks: the one place that creates them, and waiting with a timeout on the injected clock.
 
-Every task has a name and an owner; nothing outlives its `Tasks`. A task that raises, or one meant to
-run for ever that ends, is reported to `on_fault` at once; it never dies unseen.
+Every task has a name and an owner; nothing outlives its `Tasks`. A task that raises, or one meant
+to run for ever that ends, is reported to `on_fault` at once; it never dies unseen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ FaultHandler = Callable[[str, BaseException | None], None]
 
 
 class Tasks:
-    """A set of named tasks. `on_fault(name, error)`; error is None when a forever-task just ended."""
+    """A set of named tasks. `on_fault(name, error)`; error is None when a forever-task just
+    ended.
+    """
 
     def __init__(self, *, on_fault: FaultHandler) -> None:
         self._on_fault = on_fault
