@@ -139,7 +139,9 @@ def _checks(
         tests.append("--peers")
     # A narrowed run is somebody's own experiment and may take its time.
     limit_s = None if pytest_arguments else _ALL_CHECKS_LIMIT_S
-    import_contracts = "from importlinter.cli import lint_imports_command as run; run()"
+    import_contracts = (
+        "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"
+    )
     return [
         Check("format", [*run, "ruff", "format", "--check", "."]),
         Check("lint", [*run, "ruff", "check", "."]),
