@@ -147,7 +147,10 @@ def _make_with_virtualenv() -> subprocess.CompletedProcess[str]:
     installed = _run_quietly([*_pip(Path(sys.executable)), *options])
     if installed.returncode != 0:
         return installed
-    environment = {**child_environment(), "PYTHONPATH": str(folder)}
+    # Its own cache would be in the person's home; everything of ours stays in the project.
+    cache = str(_TOOLS / "virtualenv-cache")
+    ours = {"PYTHONPATH": str(folder), "VIRTUALENV_OVERRIDE_APP_DATA": cache}
+    environment = {**child_environment(), **ours}
     command = [sys.executable, "-m", "virtualenv", "--no-download", str(_VENV)]
     return _run_quietly(command, environment=environment)
 
