@@ -5,7 +5,8 @@
     ├── Denied                  we refused it ourselves, before anything was sent
     ├── BusSaturated            the event queue is full; nothing was queued
     ├── StoreError              the database could not do it; the state is as before
-    │   └── SchemaTooNew        a newer Seawall wrote this database
+    │   ├── SchemaTooNew        a newer Seawall wrote this database
+    │   └── DatabaseCorrupt     its integrity check failed; never an empty start instead
     ├── DataDirectoryInUse      another engine holds the lock of this data directory
     ├── VenueError
     │   ├── Refused             the venue proved that it did not happen; final
@@ -53,6 +54,10 @@ class StoreError(EngineError):
 
 class SchemaTooNew(StoreError):
     """The database was written by a newer Seawall."""
+
+
+class DatabaseCorrupt(StoreError):
+    """The integrity check failed; the message carries its findings."""
 
 
 class DataDirectoryInUse(EngineError):
@@ -128,6 +133,7 @@ __all__ = [
     "BusSaturated",
     "ConfigurationError",
     "DataDirectoryInUse",
+    "DatabaseCorrupt",
     "Denied",
     "EngineError",
     "InvariantBroken",

@@ -1,0 +1,34 @@
+"""SQLite: one writer thread with group commit, readers beside it, migrations, integrity, backups,
+lock.
+
+Its one rule: nothing touches the disk on the loop, and nothing is said to be done before it is
+committed.
+"""
+
+from engine.database.backups import BackupFolder
+from engine.database.connections import check_integrity
+from engine.database.data_dir_lock import DataDirLock
+from engine.database.generation import read_generation, write_generation
+from engine.database.migrations import Migration, load_migrations
+from engine.database.reader import DatabaseReader
+from engine.database.writer import (
+    CommitParticipant,
+    DatabaseWriter,
+    WriterHealth,
+    WriterStatistics,
+)
+
+__all__ = [
+    "BackupFolder",
+    "CommitParticipant",
+    "DataDirLock",
+    "DatabaseReader",
+    "DatabaseWriter",
+    "Migration",
+    "WriterHealth",
+    "WriterStatistics",
+    "check_integrity",
+    "load_migrations",
+    "read_generation",
+    "write_generation",
+]

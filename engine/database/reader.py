@@ -1,0 +1,61 @@
+"""Reads beside the writer, off the loop, through aiosqlite.
+
+Why beside: WAL lets readers see the last commit without waiting for the writer. ``pending`` counts
+reads under way, so that a simulated clock can hold still for them as it does for writes. Fails:
+``StoreError`` with its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from engine.database.connections import reader_uri, store_errors
+from engine.model.errors import StoreError
+
+__all__ = ["DatabaseReader"]
+
+
+class DatabaseReader:
+    """One read-only connection; queries run one after another on its thread."""
+
+    def __init__(self, *, path: Path) -> None:
+        self._path = path
+        self._connection: aiosqlite.Connection | None = None
+        self._pending = 0
+
+    @property
+    def pending(self) -> int:
+        """Reads asked for and not answered yet."""
+        return self._pending
+
+    async def open(self) -> None:
+        self._pending += 1
+        try:
+            with store_errors(f"cannot open {self._path.name} for reading"):
+                self._connection = await aiosqlite.connect(
+                    reader_uri(self._path), uri=True, isolation_level=None
+                )
+        finally:
+            self._pending -= 1
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query. Bound what you ask for: the answer is held in memory."""
+        if self._connection is None:
+            raise StoreError(f"{self._path.name} is not open for reading")
+        self._pending += 1
+        try:
+            with store_errors(f"cannot read {self._path.name}"):
+                return [tuple(r) for r in await self._connection.execute_fetchall(sql, parameters)]
+        finally:
+            self._pending -= 1
+
+    async def close(self) -> None:
+        """Close the connection and end its thread; harmless when it is not open."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with store_errors(f"cannot close {self._path.name}"):
+                await connection.close()
