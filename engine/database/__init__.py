@@ -9,10 +9,10 @@ from engine.database.backups import BackupFolder
 from engine.database.connections import check_integrity
 from engine.database.data_dir_lock import DataDirLock
 from engine.database.generation import read_generation, write_generation
+from engine.database.group_commit import CommitParticipant
 from engine.database.migrations import Migration, load_migrations
 from engine.database.reader import DatabaseReader
 from engine.database.writer import (
-    CommitParticipant,
     DatabaseWriter,
     WriterHealth,
     WriterStatistics,

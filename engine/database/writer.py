@@ -28,64 +28,28 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from engine.database.backups import BackupFolder
 from engine.database.checkpointer import Checkpointer
 from engine.database.connections import open_for_writing, store_errors
+from engine.database.group_commit import CommitParticipant, GroupCommitter, GroupResult, Job
 from engine.database.migrations import Migration, apply_migrations, schema_version
-from engine.model.errors import DatabaseCorrupt, EngineError, InvariantBroken, StoreError, require
+from engine.model.errors import DatabaseCorrupt, EngineError, InvariantBroken, StoreError
 from engine.model.limits import WRITER_GROUP_ROWS_MAX
 
-__all__ = ["CommitParticipant", "DatabaseWriter", "WriterHealth", "WriterStatistics"]
+__all__ = ["DatabaseWriter", "WriterHealth", "WriterStatistics"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
-# (function, (item,) of a batched job or None, future or None). A plain tuple: it is made on the
-# loop, for every event, where microseconds count.
-_Job = tuple[Callable[..., Any], tuple[Any] | None, "asyncio.Future[Any] | None"]
-_Outcome = tuple["asyncio.Future[Any] | None", Any, Exception | None]
-
 _IDLE_S: Final = 0.25
 _PROBE_S: Final = 1.0
-_COMMITS_REMEMBERED: Final = 1_024
-# These mean that the disk or the file is at fault, and not the job.
-_DISK_FAULTS: Final = (
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_READONLY",
-    "SQLITE_CORRUPT",
-    "SQLITE_NOTADB",
-    "SQLITE_CANTOPEN",
-)
-
-
-class CommitParticipant(Protocol):
-    """Memory that must follow the transaction: told on the loop what was committed, and only that.
-
-    The first three are called on the writer's thread, ``committed`` on the loop before the futures
-    of the group.
-    """
-
-    def mark(self) -> int:
-        """Where the notes of the running transaction stand."""
-
-    def rollback(self, mark: int) -> None:
-        """Forget every note made since ``mark``."""
-
-    def take(self) -> Any:
-        """Hand over the notes of the transaction that was just committed, and begin anew."""
-
-    def committed(self, taken: Any) -> None:
-        """What ``take`` returned, on the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +77,6 @@ class WriterStatistics:
     wal_pages: int
 
 
-class _GroupLost(Exception):
-    """SQLite rolled the whole transaction back while a job ran."""
-
-
 class DatabaseWriter:
     """Carries out jobs on the database in the order of submission, durably and in groups."""
 
@@ -135,7 +95,7 @@ class DatabaseWriter:
         self._backups = backups
         self._now_ns = now_ns
         self._on_health = on_health
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._participants: list[CommitParticipant] = []
         self._checkpointer = Checkpointer(path)
         self._thread: threading.Thread | None = None
@@ -146,11 +106,11 @@ class DatabaseWriter:
         self._progress_ns = 0
         self._health = WriterHealth(True)
         # Written by the thread, read by the loop for statistics: single assignments, no invariants.
-        self._failing = self._failing_in_group = ""
-        self._in_hand: list[_Job] = []
-        self._jobs = self._jobs_failed = self._groups = self._groups_failed = self._rows = 0
+        self._failing = ""
+        self._committer: GroupCommitter | None = None
+        self._in_hand: list[Job] = []
+        self._jobs = self._jobs_failed = self._groups = self._rows = 0
         self._uncheckpointed = 0
-        self._commit_ns: deque[int] = deque(maxlen=_COMMITS_REMEMBERED)
 
     # --- on the loop ---------------------------------------------------------------------------
 
@@ -220,12 +180,12 @@ class DatabaseWriter:
         return cast("asyncio.Future[_T]", self._put(batch, (item,)))
 
     def statistics(self) -> WriterStatistics:
-        commits = sorted(self._commit_ns)
+        commits = sorted(self._committer.commit_ns) if self._committer else []
         return WriterStatistics(
             jobs=self._jobs,
             jobs_failed=self._jobs_failed,
             groups=self._groups,
-            groups_failed=self._groups_failed,
+            groups_failed=self._committer.groups_failed if self._committer else 0,
             rows=self._rows,
             pending=self._pending,
             lag_s=self.lag_s,
@@ -259,21 +219,21 @@ class DatabaseWriter:
         self._queue.put((function, payload, future))
         return future
 
-    def _deliver(self, outcomes: list[_Outcome], taken: list[Any], failing: str) -> None:
+    def _deliver(self, result: GroupResult) -> None:
         """Tell the loop about one group: participants first, then the futures in order."""
         self._progress_ns = perf_counter_ns()
-        self._set_health(failing)
+        self._set_health(result.failing)
         try:
-            for participant, notes in zip(self._participants, taken, strict=False):
+            for participant, notes in zip(self._participants, result.taken, strict=False):
                 participant.committed(notes)
         finally:
-            for future, result, error in outcomes:
+            for future, value, error in result.outcomes:
                 self._pending -= 1
                 self._jobs_failed += error is not None
                 if future is None or future.done():
                     continue
                 if error is None:
-                    future.set_result(result)
+                    future.set_result(value)
                 else:
                     future.set_exception(error)
 
@@ -285,7 +245,7 @@ class DatabaseWriter:
             job = self._queue.get_nowait()
             left += [job] if job is not None else []
         refusal = StoreError(f"{self._path.name} is closed{': ' if why else ''}{why}")
-        self._deliver([(job[2], None, refusal) for job in left], [], why)
+        self._deliver(GroupResult([(job[2], None, refusal) for job in left], [], why))
         if self._closed is not None:
             _settle(self._closed, None, None)
 
@@ -308,7 +268,7 @@ class DatabaseWriter:
         self._post(_settle, opened, applied, None)
         why = "the writer's thread ended by itself"
         try:
-            self._work(connection)
+            self._work(connection, GroupCommitter(connection, self._participants))
             why = ""
         finally:
             self._checkpointer.close()
@@ -332,27 +292,38 @@ class DatabaseWriter:
             raise
         return connection, applied
 
-    def _work(self, connection: sqlite3.Connection) -> None:
+    def _work(self, connection: sqlite3.Connection, committer: GroupCommitter) -> None:
+        self._committer = committer
         while True:
-            group = self._next_group(connection)
+            group = self._next_group(connection, committer)
             jobs = [job for job in group if job is not None]
             if jobs:
+                before = connection.total_changes
                 self._in_hand = jobs
-                self._commit(connection, jobs)
+                result = committer.commit(jobs)
                 self._in_hand = []
+                self._failing = result.failing
+                # First the news, then the book-keeping: somebody is waiting to send an order.
+                self._post(self._deliver, result)
+                self._groups += 1
+                self._jobs += len(jobs)
+                self._rows += connection.total_changes - before
+                self._care_for_wal(connection, connection.total_changes - before)
             if len(jobs) < len(group):
                 return
 
-    def _next_group(self, connection: sqlite3.Connection) -> list[_Job | None]:
+    def _next_group(
+        self, connection: sqlite3.Connection, committer: GroupCommitter
+    ) -> list[Job | None]:
         """Wait for a job and take all that are queued; a ``None`` among them asks the thread to
         end."""
-        group: list[_Job | None] = []
+        group: list[Job | None] = []
         while not group:
             timeout = _PROBE_S if self._failing else _IDLE_S if self._uncheckpointed else None
             try:
                 group.append(self._queue.get(timeout=timeout))
             except queue.Empty:
-                self._when_idle(connection)
+                self._when_idle(connection, committer)
         take = self._queue.get_nowait
         try:
             while len(group) < WRITER_GROUP_ROWS_MAX:
@@ -361,136 +332,17 @@ class DatabaseWriter:
             pass
         return group
 
-    def _when_idle(self, connection: sqlite3.Connection) -> None:
+    def _when_idle(self, connection: sqlite3.Connection, committer: GroupCommitter) -> None:
+        """Nobody may be asking for a write, so find out by ourselves whether a sick disk is well
+        again."""
         if self._failing:
-            self._probe(connection)
-        if self._uncheckpointed:
+            self._failing = committer.probe()
+            self._post(self._deliver, GroupResult([], [], self._failing))
+        if self._checkpointer.is_finish_wanted:
+            self._checkpointer.finish(connection)
+        elif self._uncheckpointed:
             self._uncheckpointed = 0
             self._checkpointer.wake()
-
-    def _probe(self, connection: sqlite3.Connection) -> None:
-        """Find out whether the disk takes a write again, since nobody may be asking for one."""
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("CREATE TABLE writer_probe (filler BLOB)")
-            connection.execute("INSERT INTO writer_probe VALUES (zeroblob(65536))")
-            connection.execute("DROP TABLE writer_probe")
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            _roll_back(connection)
-            self._failing = str(error)
-        else:
-            self._failing = ""
-        self._post(self._deliver, [], [], self._failing)
-
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
-        """One transaction for the group, and the news of it to the loop."""
-        self._failing_in_group = ""
-        before = connection.total_changes
-        outcomes: list[_Outcome] = []
-        taken: list[Any] = []
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            self._run_jobs(connection, group, outcomes)
-            if connection.in_transaction:  # A job that was alone and failed has ended it already.
-                started = perf_counter_ns()
-                connection.execute("COMMIT")
-                self._commit_ns.append(perf_counter_ns() - started)
-            taken = [participant.take() for participant in self._participants]
-        except (sqlite3.Error, _GroupLost) as error:
-            cause = error.__cause__ if isinstance(error, _GroupLost) else error
-            _roll_back(connection)
-            for participant in self._participants:
-                participant.rollback(0)
-            outcomes = [(job[2], None, _store_error("commit failed", cause)) for job in group]
-            self._failing_in_group = str(cause)
-            self._groups_failed += 1
-        self._failing = self._failing_in_group
-        # First the news, then the book-keeping: somebody is waiting to send an order.
-        self._post(self._deliver, outcomes, taken, self._failing)
-        rows = connection.total_changes - before
-        self._groups += 1
-        self._jobs += len(group)
-        self._rows += rows
-        self._care_for_wal(connection, rows)
-
-    def _run_jobs(
-        self, connection: sqlite3.Connection, group: list[_Job], outcomes: list[_Outcome]
-    ) -> None:
-        if len(group) == 1 and group[0][1] is None:
-            result, error = self._run_alone(connection, group[0][0])
-            outcomes.append((group[0][2], result, error))
-            return
-        index = 0
-        while index < len(group):
-            function, payload, future = group[index]
-            if payload is None:
-                result, error = self._run_one(connection, function)
-                outcomes.append((future, result, error))
-                index += 1
-                continue
-            end = index + 1
-            while end < len(group) and group[end][0] is function and group[end][1] is not None:
-                end += 1
-            self._run_batch(connection, group[index:end], outcomes)
-            index = end
-
-    def _run_batch(
-        self, connection: sqlite3.Connection, jobs: list[_Job], outcomes: list[_Outcome]
-    ) -> None:
-        function = jobs[0][0]
-        items = [payload[0] for _, payload, _ in jobs if payload is not None]
-        results, error = self._run_one(connection, partial(_listed, function, items))
-        if error is None:
-            outcomes.extend(
-                (job[2], result, None) for job, result in zip(jobs, results, strict=True)
-            )
-            return
-        for job, item in zip(jobs, items, strict=True):
-            alone, error = self._run_one(connection, partial(_listed, function, [item]))
-            outcomes.append((job[2], alone[0] if error is None else None, error))
-
-    def _run_alone(
-        self, connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], Any]
-    ) -> tuple[Any, Exception | None]:
-        """Run the only job of a group: the transaction itself serves as its savepoint."""
-        try:
-            return job(connection), None
-        except Exception as error:  # A job is anybody's code; its error belongs to its future.
-            if not connection.in_transaction:
-                raise _GroupLost from error
-            connection.execute("ROLLBACK")
-            for participant in self._participants:
-                participant.rollback(0)
-            return None, self._job_error(error)
-
-    def _run_one(
-        self, connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], Any]
-    ) -> tuple[Any, Exception | None]:
-        """Run a job in its savepoint; its error is its own, unless it cost the whole
-        transaction."""
-        marks = [participant.mark() for participant in self._participants]
-        connection.execute("SAVEPOINT job")
-        try:
-            result = job(connection)
-            connection.execute("RELEASE job")
-        except Exception as error:  # A job is anybody's code; its error belongs to its future.
-            if not connection.in_transaction:
-                raise _GroupLost from error
-            connection.execute("ROLLBACK TO job")
-            connection.execute("RELEASE job")
-            for participant, mark in zip(self._participants, marks, strict=True):
-                participant.rollback(mark)
-            return None, self._job_error(error)
-        return result, None
-
-    def _job_error(self, error: Exception) -> Exception:
-        """What the job's future is told; a fault of the disk is remembered for the health as well."""
-        if not isinstance(error, sqlite3.Error):
-            return error
-        if getattr(error, "sqlite_errorname", "").startswith(_DISK_FAULTS):
-            self._failing_in_group = str(error)
-        return _store_error("not written", error)
 
     def _care_for_wal(self, connection: sqlite3.Connection, rows: int) -> None:
         self._uncheckpointed += rows
@@ -509,16 +361,6 @@ class DatabaseWriter:
             _log.warning("the loop ended before %s was closed", self._path.name)
 
 
-def _listed(
-    batch: Callable[[sqlite3.Connection, list[Any]], Iterable[Any]],
-    items: list[Any],
-    connection: sqlite3.Connection,
-) -> list[Any]:
-    results = list(batch(connection, items))
-    require(len(results) == len(items), "a batched job returns one result for each item")
-    return results
-
-
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
     if future.done():
         return
@@ -526,17 +368,3 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
         future.set_result(result)
     else:
         future.set_exception(error)
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        try:
-            connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            _log.warning("a failed transaction could not be rolled back", exc_info=True)
-
-
-def _store_error(what: str, cause: BaseException | None) -> StoreError:
-    error = StoreError(f"{what}: {cause}")
-    error.__cause__ = cause
-    return error
