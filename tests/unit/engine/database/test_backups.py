@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,9 +34,7 @@ async def test_a_copy_made_under_load_is_whole(
         number = 0
         while not done.is_set():
             number += 1
-            await writer.submit(
-                lambda c, n=number: c.execute("INSERT INTO notes (id) VALUES (?)", (n,))
-            )
+            await writer.submit(partial(insert, number))
         return number
 
     async with asyncio.TaskGroup() as tasks:

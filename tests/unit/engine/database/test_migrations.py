@@ -13,9 +13,7 @@ from engine.database import Migration, load_migrations
 from engine.database.migrations import apply_migrations, schema_version
 from engine.model.errors import InvariantBroken, StoreError
 
-ONE = Migration(
-    1, "one", "CREATE TABLE a (x); -- comment; with semicolon\nCREATE TABLE b (x);\n"
-)
+ONE = Migration(1, "one", "CREATE TABLE a (x); -- comment; with semicolon\nCREATE TABLE b (x);\n")
 TWO = Migration(2, "two", "ALTER TABLE a ADD COLUMN y;\n")
 
 

@@ -132,7 +132,7 @@ async def test_a_commit_that_fails_fails_the_whole_group(
     assert notes(database) == []
     assert not writer.healthy
     await writer.submit(note("after"))
-    assert writer.healthy
+    assert writer.health == WriterHealth(True)
     assert writer.statistics().groups_failed == 1
 
 
