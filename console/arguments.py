@@ -1,0 +1,142 @@
+"""The command line's grammar: one parser, every command with its help (contract.md, Command
+line).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+
+def duration_s(text: str) -> float:
+    """`30s`, `5m`, `2h`, `7d`, or plain seconds."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 30s, 5m, 2h or 7d")
+    return float(match.group(1)) * _SECONDS[match.group(2)]
+
+
+def size(text: str) -> tuple[int, int]:
+    """`1366x700` in pixels."""
+    match = re.match(r"^(\d{3,5})x(\d{3,5})$", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 1366x700")
+    return int(match.group(1)), int(match.group(2))
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print exactly one JSON document")
+
+
+def _reason(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why; goes into the audit")
+
+
+def build_parser(version: str) -> argparse.ArgumentParser:
+    """The whole grammar."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration (TOML)"
+    )
+    common.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="where state, journal and logs live",
+    )
+    parser = argparse.ArgumentParser(
+        prog="seawall",
+        parents=[common],
+        description="Operator console for a crypto-futures trading engine: live drawdown, a stop "
+        "that is proven flat, and an outage that loses nothing. Without a command the "
+        "console opens, trading on paper.",
+    )
+    parser.add_argument("--version", action="version", version=f"seawall {version}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common])
+
+    _add_run(add("run", "run the engine without a window"))
+    _json(add("status", "what runs, and every safeguard; from disk when none runs"))
+    for name, text in (
+        ("start", "READY to RUNNING, or the conditions that are not met"),
+        ("halt", "no new risk; positions are kept, exits go on"),
+        ("resume", "end a halt"),
+    ):
+        command = add(name, text)
+        _reason(command)
+        _json(command)
+    panic = add("panic", "emergency stop from another process, with or without the app")
+    panic.add_argument("--scope", choices=["node", "desk"], default="node", help="whom it concerns")
+    panic.add_argument(
+        "--wait", type=duration_s, default=60.0, metavar="60s", help="how long to wait for flat"
+    )
+    _reason(panic)
+    _json(panic)
+    _add_reset(add("reset", "the guarded reset of the emergency stop; starts nothing"))
+    _add_policy(add("policy", "the policy from a shell"))
+    bench = add("bench", "measure, each figure beside its baseline in the same run")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all without a name")
+    bench.add_argument(
+        "--peers", action="store_true", help="measure the peers too, in an environment of their own"
+    )
+    _json(bench)
+    _json(add("selftest", "prove this installation, end to end, in under a minute"))
+    screenshot = add("screenshot", "every page of the console in its main states, as PNG")
+    screenshot.add_argument("directory", metavar="DIR")
+    screenshot.add_argument("--size", type=size, default=None, metavar="WxH")
+    screenshot.add_argument("--theme", choices=["dusk", "day"], default=None)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--headless", action="store_true", help="required: there is no other run")
+    run.add_argument("--for", dest="duration", type=duration_s, default=None, metavar="30s")
+    run.add_argument("--replay", metavar="FILE", default=None, help="a recorded market")
+    run.add_argument("--speed", choices=["1", "max"], default=None, help="pace of a replay")
+    run.add_argument("--seed", type=int, default=None, metavar="N")
+    _json(run)
+
+
+def _add_reset(reset: argparse.ArgumentParser) -> None:
+    reset.add_argument("--cause", default="", metavar="C", help="what had happened")
+    reset.add_argument("--clear", action="append", default=[], metavar="TRIP", help="trip id")
+    reset.add_argument(
+        "--rebase",
+        action="append",
+        default=[],
+        choices=["peak", "day", "streak", "capital"],
+        help="begin this measure anew, audited",
+    )
+    reset.add_argument("--accept-residual", action="append", default=[], metavar="SYMBOL")
+    _reason(reset)
+    _json(reset)
+
+
+def _add_policy(policy: argparse.ArgumentParser) -> None:
+    actions = policy.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="the policy in force")
+    mode = actions.add_parser("mode", help="switch the risk mode")
+    mode.add_argument("name", metavar="NAME")
+    change = actions.add_parser(
+        "set", help="change fields: max_leverage=3 or moderate.price_collar=1%"
+    )
+    change.add_argument("assignments", nargs="+", metavar="FIELD=VALUE")
+    change.add_argument("--base-version", type=int, default=None, metavar="N")
+    history = actions.add_parser("history", help="every version with its differences")
+    diff = actions.add_parser("diff", help="compare two versions")
+    diff.add_argument("before", type=int, metavar="A")
+    diff.add_argument("after", type=int, metavar="B")
+    rollback = actions.add_parser("rollback", help="a new version equal to an old one")
+    rollback.add_argument("version", type=int, metavar="N")
+    for action in (show, mode, change, history, diff, rollback):
+        _json(action)
+    for action in (mode, change, rollback):
+        _reason(action)
+
+
+__all__ = ["build_parser", "duration_s", "size"]

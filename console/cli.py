@@ -1,0 +1,326 @@
+"""The program `seawall`: reads the command line and does what it says, or says what would be right.
+
+Exit status: 0 success, 1 a run or command that failed, 2 bad usage or configuration. JSON goes to
+standard output as exactly one document, everything else to standard error and the log file. No
+traceback reaches a user; every one reaches the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import logging
+import logging.handlers
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from console import cli_text
+from console.arguments import build_parser
+from engine.control import ControlClient, NoEngine
+from engine.kernel import KernelOptions, load_configuration, run_headless, status_from_disk
+from engine.model.config import Configuration
+from engine.model.errors import (
+    ConfigurationError,
+    DataDirectoryInUse,
+    EngineError,
+    OperatorMessage,
+)
+from engine.stop_guard import offline_panic
+
+VERSION = "0.1.0"
+_log = logging.getLogger(__name__)
+_ANSWER_S = 1.0
+_POLL_S = 0.25
+
+
+class _Exit(Exception):
+    """Leave with a status and a sentence for the operator."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = build_parser(VERSION)
+    arguments = parser.parse_args(argv)
+    try:
+        return _dispatch(arguments)
+    except _Exit as leaving:
+        return _say(str(leaving), leaving.status)
+    except ConfigurationError as error:
+        return _say(f"configuration: {error}", 2)
+    except (OperatorMessage, DataDirectoryInUse) as error:
+        return _say(str(error), 1)
+    except KeyboardInterrupt:
+        return _say("interrupted", 1)
+    except (EngineError, OSError) as error:
+        _log.exception("command failed")
+        return _say(f"{type(error).__name__}: {error}", 1)
+    except Exception as error:
+        _log.exception("command failed")
+        return _say(f"internal error ({type(error).__name__}); the log has the details", 1)
+
+
+def _say(message: str, status: int) -> int:
+    sys.stderr.write(f"seawall: {message}\n")
+    return status
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.command in {"bench", "screenshot", "selftest"}:
+        return _workshop(arguments)
+    if arguments.command == "run":
+        return _run(arguments)
+    configuration = load_configuration(_config_path(arguments))
+    data_dir = _data_dir(arguments)
+    if arguments.command is None:
+        return _console(configuration, data_dir)
+    set_up_logging(None, "warning")
+    handlers = {"status": _status, "panic": _panic, "policy": _policy}
+    handler = handlers.get(arguments.command, _command)
+    return handler(arguments, data_dir)
+
+
+# --- where things are ----------------------------------------------------------------------------
+
+
+def _config_path(arguments: argparse.Namespace) -> Path | None:
+    given: str | None = getattr(arguments, "config", None)
+    if given is not None:
+        path = Path(given)
+        if not path.is_file():
+            raise _Exit(2, f"--config: there is no file {path}")
+        return path
+    default = Path(platformdirs.user_config_dir("seawall")) / "seawall.toml"
+    return default if default.is_file() else None
+
+
+def _data_dir(arguments: argparse.Namespace) -> Path:
+    given: str | None = getattr(arguments, "data_dir", None)
+    return Path(given) if given is not None else Path(platformdirs.user_data_dir("seawall"))
+
+
+def set_up_logging(data_dir: Path | None, level: str) -> None:
+    """Log to standard error (where there is one) and, with a data directory, to its log file."""
+    handlers: list[logging.Handler] = []
+    if sys.stderr is not None:
+        stream = logging.StreamHandler(sys.stderr)
+        # A person at a terminal sees what needs looking at; the file has everything.
+        stream.setLevel(logging.WARNING)
+        handlers.append(stream)
+    if data_dir is not None:
+        folder = data_dir / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        handlers.append(
+            logging.handlers.RotatingFileHandler(
+                folder / "seawall.log", maxBytes=10_000_000, backupCount=5, encoding="utf-8"
+            )
+        )
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=level.upper(),
+        format="%(asctime)sZ %(levelname)s %(name)s: %(message)s",
+        handlers=handlers,
+        force=True,
+    )
+
+
+# --- commands that run an engine -----------------------------------------------------------------
+
+
+def _console(configuration: Configuration, data_dir: Path) -> int:
+    # Late, so that a command without a window never loads Qt.
+    from console.bootstrap import open_console
+
+    set_up_logging(data_dir, configuration.log.level)
+    return open_console(configuration, data_dir)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not arguments.headless:
+        raise _Exit(2, "run: only --headless runs without a window; `seawall` opens the console")
+    if arguments.speed is not None and arguments.replay is None:
+        raise _Exit(2, "--speed belongs to --replay FILE")
+    if arguments.replay is not None and not Path(arguments.replay).is_file():
+        raise _Exit(2, f"--replay: there is no file {arguments.replay}")
+    configuration = load_configuration(_config_path(arguments))
+    with tempfile.TemporaryDirectory(prefix="seawall-") as temporary:
+        if arguments.replay is not None and not hasattr(arguments, "data_dir"):
+            data_dir = Path(temporary)
+        else:
+            data_dir = _data_dir(arguments)
+        set_up_logging(data_dir, configuration.log.level)
+        options = KernelOptions(
+            configuration=configuration,
+            data_dir=data_dir,
+            replay=None if arguments.replay is None else Path(arguments.replay),
+            speed=arguments.speed or "1",
+            seed=arguments.seed,
+        )
+        summary = run_headless(options, duration_s=arguments.duration)
+        if arguments.json:
+            _print_json(summary)
+        else:
+            sys.stdout.write(cli_text.summary_text(summary))
+        logging.shutdown()
+    return 0 if summary["ok"] else 1
+
+
+def _workshop(arguments: argparse.Namespace) -> int:
+    """Benchmarks, screenshots and the self-test: late imports, as most need what others do not."""
+    if arguments.command == "bench":
+        try:
+            from tests.benchmarks.runner import run_benchmarks
+        except ModuleNotFoundError:
+            raise _Exit(2, "bench: needs a source checkout; this build has none") from None
+        set_up_logging(None, "warning")
+        results = run_benchmarks(arguments.names, peers=arguments.peers)
+        if arguments.json:
+            _print_json(results)
+        else:
+            sys.stdout.write(cli_text.bench_text(results))
+        return 0
+    set_up_logging(None, "warning")
+    if arguments.command == "selftest":
+        from console.selftest import run_selftest
+
+        outcome = run_selftest()
+        if arguments.json:
+            _print_json(outcome)
+        else:
+            sys.stdout.write(cli_text.selftest_text(outcome))
+        return 0 if outcome["ok"] else 1
+    from console.screenshots import take_screenshots
+
+    written = take_screenshots(
+        Path(arguments.directory), size=arguments.size, theme=arguments.theme
+    )
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+    return 0
+
+
+# --- commands to a running engine ----------------------------------------------------------------
+
+
+def _status(arguments: argparse.Namespace, data_dir: Path) -> int:
+    try:
+        status = ControlClient(data_dir).call("status", {}, timeout_s=_ANSWER_S)
+    except NoEngine:
+        status = status_from_disk(data_dir)
+    if arguments.json:
+        _print_json(status)
+    else:
+        sys.stdout.write(cli_text.status_text(status))
+    return 0
+
+
+def _command(arguments: argparse.Namespace, data_dir: Path) -> int:
+    """start, halt, resume, reset: only a running engine can do them."""
+    fields = {"reason": arguments.reason, "author": _author()}
+    if arguments.command == "reset":
+        fields |= {
+            "cause": arguments.cause,
+            "clear": arguments.clear,
+            "rebase": arguments.rebase,
+            "accept_residual": arguments.accept_residual,
+        }
+    return _answer(arguments, _ask(data_dir, arguments.command, fields, timeout_s=30.0))
+
+
+def _ask(data_dir: Path, verb: str, fields: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    try:
+        return ControlClient(data_dir).call(verb, fields, timeout_s=timeout_s)
+    except NoEngine as error:
+        raise _Exit(1, f"{verb}: {error}") from error
+
+
+def _answer(arguments: argparse.Namespace, result: dict[str, Any]) -> int:
+    if arguments.json:
+        _print_json(result)
+    else:
+        sys.stdout.write(cli_text.result_text(result))
+    return 0 if result["ok"] else 1
+
+
+def _panic(arguments: argparse.Namespace, data_dir: Path) -> int:
+    client = ControlClient(data_dir)
+    reason = arguments.reason or f"seawall panic by {_author()}"
+    try:
+        result = client.call(
+            "panic", {"reason": reason, "scope": arguments.scope}, timeout_s=_ANSWER_S
+        )
+    except NoEngine:
+        result = offline_panic(data_dir, reason=reason, wait_s=arguments.wait)
+        return _answer(arguments, result)
+    deadline = time.monotonic() + arguments.wait
+    while result["emergency"]["state"] != "flat" and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        try:
+            status = client.call("status", {}, timeout_s=_ANSWER_S)
+        except NoEngine:
+            # It went away in the middle of the stop: go on without it.
+            return _answer(arguments, offline_panic(data_dir, reason=reason, wait_s=arguments.wait))
+        result = {"state": status["state"], "emergency": status["emergency"]}
+    flat = result["emergency"]["state"] == "flat"
+    return _answer(arguments, {**result, "ok": flat, "unmet": [] if flat else _not_flat(result)})
+
+
+def _not_flat(result: dict[str, Any]) -> list[dict[str, str]]:
+    emergency = result["emergency"]
+    why = f"{emergency['positions_open']} positions and {emergency['orders_open']} orders are open"
+    return [{"condition": "flat", "why": why}]
+
+
+def _policy(arguments: argparse.Namespace, data_dir: Path) -> int:
+    action: str = arguments.action
+    if action in {"show", "history", "diff"}:
+        fields: dict[str, Any] = {}
+        if action == "diff":
+            fields = {"before": arguments.before, "after": arguments.after}
+        document = _ask(data_dir, f"policy.{action}", fields, timeout_s=5.0)
+        if arguments.json:
+            _print_json(document)
+        else:
+            sys.stdout.write(cli_text.policy_text(action, document))
+        return 0
+    fields = {"author": _author(), "reason": arguments.reason}
+    if action == "mode":
+        fields["name"] = arguments.name
+    elif action == "rollback":
+        fields["version"] = arguments.version
+    else:
+        fields["changes"] = _assignments(arguments.assignments)
+        fields["base_version"] = arguments.base_version
+    return _answer(arguments, _ask(data_dir, f"policy.{action}", fields, timeout_s=5.0))
+
+
+def _assignments(texts: list[str]) -> dict[str, str]:
+    changes: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise _Exit(2, f"policy set: {text!r} is not FIELD=VALUE")
+        changes[name] = value
+    return changes
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+__all__ = ["VERSION", "main", "set_up_logging"]

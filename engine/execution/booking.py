@@ -1,0 +1,249 @@
+"""Books what the venue says: executions into order, position, trade and account, exactly once.
+
+Every road (stream, reconciliation after a gap, restart) ends in `book_fill`; an execution id is
+booked once whichever road it came. Order, position, trade and their events are one transaction.
+Money follows the venue: a fill for an order we gave up, or never knew, is still booked. Quantities
+in base coin, money in account currency.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from engine.execution.order_desk import OrderDesk
+from engine.execution.recorder import Recorder
+from engine.model import events as ev
+from engine.model.ids import ExecutionId, Symbol, TraceId
+from engine.model.orders import (
+    Fill,
+    Intent,
+    OrderKind,
+    OrderPurpose,
+    OrderRecord,
+    OrderState,
+    OrderTrigger,
+    PositionRecord,
+    TradeRecord,
+)
+from engine.model.values import ZERO, Side
+from engine.model.venue import StreamUpdate, VenueOrder
+from engine.portfolio import FillPlan, Ledger
+from engine.runtime import Stamper
+from engine.trade_state import TradeStore
+
+_log = logging.getLogger(__name__)
+
+_TRIGGER_OF_STATE = {
+    OrderState.ACCEPTED: OrderTrigger.VENUE_ACCEPTED,
+    OrderState.CANCELLED: OrderTrigger.VENUE_CANCELLED,
+    OrderState.REJECTED: OrderTrigger.VENUE_REJECTED,
+}
+
+
+class Booking:
+    """Applies the venue's private stream to our books."""
+
+    def __init__(
+        self,
+        *,
+        desk: OrderDesk,
+        ledger: Ledger,
+        store: TradeStore,
+        recorder: Recorder,
+        stamper: Stamper,
+        on_booked: Callable[[Symbol], None],
+    ) -> None:
+        self._desk = desk
+        self._ledger = ledger
+        self._store = store
+        self._recorder = recorder
+        self._stamper = stamper
+        self._on_booked = on_booked
+        self._known: set[ExecutionId] = set()
+        self._buffer: list[StreamUpdate] | None = None
+        self.fills = 0
+        self.last_fill_ns = 0
+
+    def restore(self, known: Iterable[ExecutionId], *, last_fill_ns: int) -> None:
+        """Execution ids that are booked already."""
+        self._known.update(known)
+        self.last_fill_ns = last_fill_ns
+
+    def hold(self) -> None:
+        """Buffer stream updates: a reconciliation reads first and applies them afterwards."""
+        if self._buffer is None:
+            self._buffer = []
+
+    def release(self) -> None:
+        """Apply what was buffered, in order, and go on live."""
+        buffered, self._buffer = self._buffer or [], None
+        for update in buffered:
+            self.on_update(update)
+
+    def on_update(self, update: StreamUpdate) -> None:
+        """One message of the private stream."""
+        if self._buffer is not None:
+            self._buffer.append(update)
+            return
+        if update.fill is not None:
+            self.book_fill(update.fill)
+        if update.order is not None:
+            self.apply_order(update.order)
+
+    def apply_order(self, order: VenueOrder) -> None:
+        """The venue's word on an order's state; executions come by `book_fill`."""
+        record = self._desk.get(order.client_order_id)
+        if record is None:
+            if not order.state.is_final:
+                self._adopt(order)
+            return
+        trigger = _TRIGGER_OF_STATE.get(order.state)
+        if trigger is None or record.state is order.state:
+            return
+        if trigger is OrderTrigger.VENUE_ACCEPTED and record.state.is_final:
+            return  # An old answer that was overtaken by the end of the order.
+        self._desk.move(
+            order.client_order_id,
+            trigger,
+            venue_order_id=order.venue_order_id,
+            reason=order.reason,
+        )
+        self._on_booked(order.symbol)
+
+    def _adopt(self, order: VenueOrder) -> None:
+        _log.warning("adopted order %s, which was opened elsewhere", order.client_order_id)
+        purpose = OrderPurpose.ENTRY
+        if order.reduce_only:
+            purpose = OrderPurpose.PROTECTIVE_STOP if order.is_conditional else OrderPurpose.EXIT
+        intent = Intent(
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            kind=order.kind,
+            purpose=purpose,
+            quantity=order.quantity,
+            price=order.price,
+            trigger_price=order.trigger_price,
+            reduce_only=order.reduce_only,
+            trace=TraceId(order.client_order_id),
+            created_ns=order.ts_ns,
+        )
+        self._desk.adopt(
+            OrderRecord(
+                intent=intent,
+                state=OrderState.ACCEPTED,
+                venue_order_id=order.venue_order_id,
+                filled=order.filled,
+                updated_ns=order.ts_ns,
+                external=True,
+            )
+        )
+
+    def book_fill(self, fill: Fill) -> bool:
+        """Book one execution; False when it was booked before."""
+        if fill.execution_id in self._known:
+            return False
+        self._known.add(fill.execution_id)
+        self.fills += 1
+        self.last_fill_ns = max(self.last_fill_ns, fill.ts_ns)
+        if self._desk.get(fill.client_order_id) is None:
+            self._adopt_filled(fill)
+        record = self._desk.fill(fill.client_order_id, fill) or self._desk.get(fill.client_order_id)
+        assert record is not None
+        before = self._ledger.position(fill.symbol)
+        plan = self._ledger.plan_fill(
+            fill, trace=record.intent.trace, strategy=record.intent.strategy
+        )
+        self._ledger.apply(plan)
+        saved = (self._desk.filled_event(record, fill), *self._position_events(before, plan))
+        trades = tuple(trade for trade in (plan.closed, plan.opened) if trade is not None)
+        self._recorder.save(
+            lambda: self._store.record_fill(
+                fill=fill, order=record, position=plan.position, trades=trades, events=saved
+            ),
+            saved,
+        )
+        self._on_booked(fill.symbol)
+        return True
+
+    def _adopt_filled(self, fill: Fill) -> None:
+        """A fill of an order we never knew: manual, or from before a lost database."""
+        intent = Intent(
+            client_order_id=fill.client_order_id,
+            symbol=fill.symbol,
+            side=fill.side,
+            kind=OrderKind.MARKET,
+            purpose=OrderPurpose.EXIT if self._reduces(fill) else OrderPurpose.ENTRY,
+            quantity=fill.quantity,
+            trace=TraceId(fill.client_order_id),
+            created_ns=fill.ts_ns,
+        )
+        self._desk.adopt(
+            OrderRecord(
+                intent=intent,
+                state=OrderState.ACCEPTED,
+                venue_order_id=fill.venue_order_id,
+                updated_ns=fill.ts_ns,
+                external=True,
+            )
+        )
+
+    def _reduces(self, fill: Fill) -> bool:
+        position = self._ledger.position(fill.symbol)
+        return position is not None and position.quantity * fill.side.sign < 0
+
+    def _position_events(
+        self, before: PositionRecord | None, plan: FillPlan
+    ) -> tuple[ev.Event, ...]:
+        """Trade and position events of a fill, in the order in which they happened."""
+        found: list[ev.Event] = []
+        if plan.closed is not None:
+            found.append(self._trade_event(ev.TradeClosed, plan.closed))
+            found.append(self._position_event(ev.PositionClosed, plan.closed.side, before, ZERO))
+        if plan.opened is not None:
+            found.append(self._trade_event(ev.TradeOpened, plan.opened))
+            side = Side.BUY if plan.position.quantity > 0 else Side.SELL
+            found.append(
+                self._position_event(
+                    ev.PositionOpened, side, plan.position, abs(plan.position.quantity)
+                )
+            )
+        return tuple(found)
+
+    def _trade_event(self, kind: type[ev.TradeEvent], trade: TradeRecord) -> ev.TradeEvent:
+        return kind(
+            **self._stamper(trade.trace or None),
+            trade_id=trade.trade_id,
+            symbol=trade.symbol,
+            side=trade.side,
+            quantity=trade.quantity,
+            entry_price=trade.entry_price,
+            exit_price=trade.exit_price,
+            realised=trade.realised,
+            fees=trade.fees,
+            funding=trade.funding,
+            opened_at=trade.opened_ns,
+            closed_at=trade.closed_ns,
+        )
+
+    def _position_event(
+        self,
+        kind: type[ev.PositionEvent],
+        side: Side,
+        position: PositionRecord | None,
+        quantity: Decimal,
+    ) -> ev.PositionEvent:
+        assert position is not None
+        return kind(
+            **self._stamper(),
+            symbol=position.symbol,
+            side=side,
+            quantity=quantity,
+            entry_price=position.entry_price,
+            unrealised=ZERO,
+        )
+
+
+__all__ = ["Booking"]

@@ -1,0 +1,200 @@
+"""Sends entries: signal → size → gate → durable intent → venue, and what became of it.
+
+Retry (R-EXE-4): *not executed* is tried again after 1, 2, 4 s with jitter (the final check is asked
+anew each time); *unknown* is never resent: the order is unresolved, its symbol shut, and `resolve`
+looks it up until the venue says what it was. Rejected is final. The final check sits in the
+transport. Times in seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from engine.execution.booking import Booking
+from engine.execution.collaborators import Identity, Judgement, Timing, VenuePorts
+from engine.execution.order_desk import OrderDesk
+from engine.model import events as ev
+from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused, StoreError, VenueError
+from engine.model.ids import ClientOrderId
+from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderState, OrderTrigger
+from engine.model.reasons import Reason, ReasonCode
+from engine.model.signals import Signal
+from engine.model.venue import Approved
+from engine.runtime import Tasks, within
+
+_log = logging.getLogger(__name__)
+_ANSWER_S = 5.0
+_RETRY_S = (1.0, 2.0, 4.0)
+_LOOK_UP_S = (1.0, 2.0, 4.0)
+_LOOK_UP_EVERY_S = 5.0
+# "Not there" counts only after the receive window (at most 1 s for entries) and half a minute.
+_ABSENT_AFTER_NS = 31_000_000_000
+_ROUND_TRIPS_KEPT = 1_024
+
+
+class EntrySender:
+    """Turns signals into entries, one attempt of risk at a time."""
+
+    def __init__(
+        self,
+        *,
+        venue: VenuePorts,
+        desk: OrderDesk,
+        booking: Booking,
+        timing: Timing,
+        identity: Identity,
+        judgement: Judgement,
+        tasks: Tasks,
+    ) -> None:
+        self._entry = venue.entry
+        self._reads = venue.reads
+        self._desk = desk
+        self._booking = booking
+        self._clock = timing.clock
+        self._stopwatch = timing.stopwatch
+        self._jitter = timing.jitter
+        self._order_ids = identity.order_ids
+        self._stamper = identity.stamper
+        self._judgement = judgement
+        self._tasks = tasks
+        self.retries = 0
+        self.sent = 0
+        self.rejected = 0
+        self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS_KEPT)
+
+    def round_trip_ms_p99(self) -> float | None:
+        """99th percentile of the last 1,024 answers, in milliseconds."""
+        if not self._round_trips_ms:
+            return None
+        ordered = sorted(self._round_trips_ms)
+        return ordered[int(0.99 * (len(ordered) - 1))]
+
+    async def enter(self, signal: Signal) -> tuple[Reason, ...]:
+        """Carry one signal to the venue; the reasons when it was blocked, empty when it was
+        sent.
+        """
+        sized = self._judgement.size_entry(signal)
+        if sized.reasons:
+            return sized.reasons
+        intent = Intent(
+            client_order_id=self._order_ids.next(),
+            symbol=signal.symbol,
+            side=signal.side,
+            kind=OrderKind.MARKET,
+            purpose=OrderPurpose.ENTRY,
+            quantity=sized.quantity,
+            leverage=sized.leverage,
+            trace=signal.trace,
+            signal_id=signal.id,
+            stop_loss=signal.stop_loss or sized.stop_loss,
+            take_profit=signal.take_profit,
+            strategy=signal.strategy,
+            created_ns=self._clock.now_ns(),
+        )
+        allowed = self._judgement.permission(intent)
+        if not isinstance(allowed, Approved):
+            return allowed
+        intent = allowed.intent
+        executed = ev.SignalExecuted(
+            **self._stamper(signal.trace),
+            signal_id=signal.id,
+            symbol=signal.symbol,
+            side=signal.side,
+            confidence=signal.confidence,
+            strategy=signal.strategy,
+        )
+        try:
+            await self._desk.intend(intent, executed)
+        except StoreError as error:
+            self._desk.move(intent.client_order_id, OrderTrigger.DENIED_BY_US)
+            return (Reason(code=ReasonCode.STORE_UNHEALTHY, detail=str(error)),)
+        await self._send(allowed)
+        return ()
+
+    async def _send(self, approved: Approved) -> None:
+        identifier = approved.intent.client_order_id
+        for attempt in range(len(_RETRY_S) + 1):
+            try:
+                await self._attempt(approved)
+            except Denied as error:
+                self._end(identifier, OrderTrigger.DENIED_BY_US, error, error.reason_codes)
+            except Refused as error:
+                self.rejected += 1
+                self._end(identifier, OrderTrigger.VENUE_REJECTED, error, (error.code,))
+            except NotExecuted as error:
+                if attempt < len(_RETRY_S):
+                    self.retries += 1
+                    pause = max(_RETRY_S[attempt], error.retry_after_s)
+                    await self._clock.sleep(pause * (1 + 0.1 * self._jitter()))
+                    continue
+                self._end(identifier, OrderTrigger.VENUE_REJECTED, error, ("not_executed",))
+            except (OutcomeUnknown, TimeoutError) as error:
+                self._end(identifier, OrderTrigger.TIMED_OUT, error, ("no_answer",))
+                self.resolve(identifier)
+            return
+
+    async def _attempt(self, approved: Approved) -> None:
+        identifier = approved.intent.client_order_id
+        record = self._desk.get(identifier)
+        if record is not None and record.state is OrderState.INTENDED:
+            self._desk.move(identifier, OrderTrigger.SENT)
+        self.sent += 1
+        began = self._stopwatch()
+        ack = await within(self._clock, _ANSWER_S, self._entry.place(approved))
+        self._round_trips_ms.append((self._stopwatch() - began) / 1_000_000)
+        record = self._desk.get(identifier)
+        if record is not None and not record.state.is_final:  # The stream may have been faster.
+            self._desk.move(
+                identifier, OrderTrigger.VENUE_ACCEPTED, venue_order_id=ack.venue_order_id
+            )
+
+    def _end(
+        self,
+        identifier: ClientOrderId,
+        trigger: OrderTrigger,
+        error: Exception,
+        codes: tuple[str, ...],
+    ) -> None:
+        _log.warning("order %s: %s", identifier, error)
+        self._desk.move(identifier, trigger, reason=str(error), reason_codes=codes)
+
+    def resolve(self, identifier: ClientOrderId) -> None:
+        """Look an order of unknown outcome up until the venue says what it was."""
+        self._tasks.spawn(f"resolve {identifier}", self._resolve(identifier))
+
+    async def _resolve(self, identifier: ClientOrderId) -> None:
+        attempt = 0
+        while True:
+            pause = _LOOK_UP_S[attempt] if attempt < len(_LOOK_UP_S) else _LOOK_UP_EVERY_S
+            attempt += 1
+            await self._clock.sleep(pause)
+            record = self._desk.get(identifier)
+            if record is None or record.state not in {OrderState.UNRESOLVED, OrderState.LOST}:
+                return
+            try:
+                await self.look_up(identifier)
+            except (VenueError, TimeoutError) as error:
+                _log.warning("order %s is still unresolved: %s", identifier, error)
+
+    async def look_up(self, identifier: ClientOrderId) -> None:
+        """One look-up at the venue: its order, its executions; absence counts only after a
+        while.
+        """
+        record = self._desk.get(identifier)
+        if record is None:
+            return
+        intent = record.intent
+        found = await within(self._clock, _ANSWER_S, self._reads.order(intent.symbol, identifier))
+        for fill in await within(
+            self._clock, _ANSWER_S, self._reads.executions(since_ns=intent.created_ns)
+        ):
+            if fill.client_order_id == identifier:
+                self._booking.book_fill(fill)
+        if found is not None:
+            self._booking.apply_order(found)
+        elif self._clock.now_ns() - intent.created_ns > _ABSENT_AFTER_NS:
+            self._desk.move(identifier, OrderTrigger.NOT_AT_VENUE, reason="the venue never had it")
+
+
+__all__ = ["EntrySender"]

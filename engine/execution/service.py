@@ -1,0 +1,184 @@
+"""`ExecutionService`: carries signals to the venue and reports what became of them.
+
+Guarantees: an intent is durable before its order is sent, an execution is booked once, an unknown
+outcome is looked up and never guessed. Does not: judge risk, choose size (both are given to it).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.bus import EventBus
+from engine.execution.booking import Booking
+from engine.execution.collaborators import Identity, Judgement, Timing, VenuePorts
+from engine.execution.entries import EntrySender
+from engine.execution.exits import ExitSender
+from engine.execution.holding import HoldingLimit
+from engine.execution.order_desk import OrderDesk
+from engine.execution.protection import NakedHandler, Protection
+from engine.execution.reconciliation import Reconciliation
+from engine.execution.recorder import Recorder
+from engine.execution.signal_desk import SignalDesk
+from engine.model.errors import NotExecuted, OutcomeUnknown, Refused
+from engine.model.ids import Symbol
+from engine.model.orders import Intent, OrderPurpose, OrderRecord, OrderTrigger
+from engine.portfolio import Ledger
+from engine.runtime import Tasks
+from engine.trade_state import TradeStore
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Where money is kept: on disk and in memory."""
+
+    store: TradeStore
+    ledger: Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Whom execution tells. `on_booked` hears the symbol of each booking."""
+
+    is_latched: Callable[[], bool]
+    on_illegal: Callable[[OrderRecord, OrderTrigger], None]
+    on_naked: NakedHandler
+    on_force_close_failed: Callable[[Symbol, str], None]
+    on_reconciliation_failed: Callable[[str], None]
+    on_booked: Callable[[Symbol], None]
+
+
+class ExecutionService:
+    """The parts of execution, put together."""
+
+    def __init__(
+        self,
+        *,
+        venue: VenuePorts,
+        books: Books,
+        bus: EventBus,
+        timing: Timing,
+        identity: Identity,
+        judgement: Judgement,
+        hooks: Hooks,
+        tasks: Tasks,
+    ) -> None:
+        clock, stamper = timing.clock, identity.stamper
+        self._tasks = tasks
+        self._hooks = hooks
+        self.recorder = Recorder(bus=bus, clock=clock)
+        self.desk = OrderDesk(
+            store=books.store,
+            recorder=self.recorder,
+            clock=clock,
+            stamper=stamper,
+            on_illegal=hooks.on_illegal,
+        )
+        self.booking = Booking(
+            desk=self.desk,
+            ledger=books.ledger,
+            store=books.store,
+            recorder=self.recorder,
+            stamper=stamper,
+            on_booked=self._booked,
+        )
+        self.exits = ExitSender(
+            venue=venue,
+            desk=self.desk,
+            clock=clock,
+            identity=identity,
+            instrument=judgement.instrument,
+        )
+        self.entries = EntrySender(
+            venue=venue,
+            desk=self.desk,
+            booking=self.booking,
+            timing=timing,
+            identity=identity,
+            judgement=judgement,
+            tasks=tasks,
+        )
+        self.protection = Protection(
+            exits=self.exits,
+            desk=self.desk,
+            ledger=books.ledger,
+            clock=clock,
+            judgement=judgement,
+            tasks=tasks,
+            on_naked=hooks.on_naked,
+            is_latched=hooks.is_latched,
+        )
+        self.holding = HoldingLimit(
+            exits=self.exits,
+            ledger=books.ledger,
+            clock=clock,
+            bus=bus,
+            stamper=stamper,
+            profile=judgement.profile,
+            is_latched=hooks.is_latched,
+            on_failed=hooks.on_force_close_failed,
+        )
+        self.reconciliation = Reconciliation(
+            venue=venue,
+            desk=self.desk,
+            booking=self.booking,
+            entries=self.entries,
+            ledger=books.ledger,
+            clock=clock,
+            bus=bus,
+            stamper=stamper,
+        )
+        self.signals = SignalDesk(
+            entries=self.entries,
+            exits=self.exits,
+            bus=bus,
+            clock=clock,
+            stamper=stamper,
+            tasks=tasks,
+            profile=judgement.profile,
+        )
+        self._ledger = books.ledger
+
+    def _booked(self, symbol: Symbol) -> None:
+        self.protection.look(symbol)
+        self._hooks.on_booked(symbol)
+
+    def start(self) -> None:
+        """Start the standing tasks; called after the first reconciliation."""
+        self._tasks.spawn("signals", self.signals.serve(), forever=True)
+        self._tasks.spawn("recorder retries", self.recorder.retry_forever(), forever=True)
+        self._tasks.spawn("holding limit", self.holding.watch(), forever=True)
+        self._tasks.spawn(
+            "reconciliation",
+            self.reconciliation.watch(on_failed=self._hooks.on_reconciliation_failed),
+            forever=True,
+        )
+        for position in self._ledger.positions():
+            self.protection.look(position.symbol)
+
+    def record_closing(self, intent: Intent) -> None:
+        """The emergency stop sends this close; know it, record it beside, never hold it up."""
+        self.desk.intend(intent)
+        self.desk.move(intent.client_order_id, OrderTrigger.SENT)
+
+    async def cancel_entries(self) -> int:
+        """Cancel every resting entry (halt); their number. Failures are settled by
+        reconciliation.
+        """
+        cancelled = 0
+        for record in tuple(self.desk.open_orders()):
+            if record.intent.purpose is not OrderPurpose.ENTRY:
+                continue
+            try:
+                await self.exits.cancel(record)
+            except (Refused, NotExecuted, OutcomeUnknown, TimeoutError) as error:
+                _log.warning("cancel of %s: %s", record.client_order_id, error)
+            else:
+                cancelled += 1
+        return cancelled
+
+
+__all__ = ["Books", "ExecutionService", "Hooks"]
