@@ -1,0 +1,10 @@
+"""The durable local event log: an outbox in the state database, and so the disk buffer in front of
+Redis.
+
+Its one rule: an event is inserted in the transaction that changes the state it tells of.
+"""
+
+from engine.journal.journal import Journal
+from engine.journal.rows import DeadLetter, JournalRow, PruneResult
+
+__all__ = ["DeadLetter", "Journal", "JournalRow", "PruneResult"]

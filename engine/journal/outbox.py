@@ -1,0 +1,229 @@
+"""The SQL of the outbox. Every function runs inside a writer's job, in the caller's transaction.
+
+Why rows are inserted many at a time: SQLite gives up the interpreter lock at each statement, and
+with a busy loop each return of it can cost milliseconds; one statement for a hundred rows waits
+once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.model.errors import StoreError
+from engine.model.events import Event, payload
+
+__all__ = [
+    "PRUNE_SLICE",
+    "Appended",
+    "Cursor",
+    "acknowledge",
+    "insert",
+    "load_cursor",
+    "park",
+    "prune_acknowledged",
+    "requeue",
+    "rewind",
+    "row_bytes",
+    "set_epoch",
+    "set_standalone",
+]
+
+PRUNE_SLICE: Final = 500
+_ROWS_MAX: Final = 100
+# What a row costs beside its payload, with both indexes: measured, good enough for a cap.
+_ROW_OVERHEAD_BYTES: Final = 150
+_COLUMNS: Final = "event_id, type, ts_ns, source, trace, class, payload"
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = f"INSERT INTO outbox ({_COLUMNS}) VALUES "
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """One statement's worth of events, the last sequence number, and their size on the disk."""
+
+    events: Sequence[Event]
+    last_seq: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """Where the journal stands, as read from the disk."""
+
+    epoch: int
+    acknowledged_seq: int
+    tail_seq: int
+    pending: int
+    dead_lettered: int
+    size_bytes: int
+    oldest_pending_ns: int | None
+    standalone: bool
+
+
+def row_bytes(body: bytes) -> int:
+    return len(body) + _ROW_OVERHEAD_BYTES
+
+
+def insert(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Appended]:
+    """Append in order. An event id that is there already is an ``IntegrityError`` and nothing is
+    written."""
+    return [
+        _insert_some(connection, events[start : start + _ROWS_MAX])
+        for start in range(0, len(events), _ROWS_MAX)
+    ]
+
+
+def _insert_some(connection: sqlite3.Connection, events: Sequence[Event]) -> Appended:
+    values: list[Any] = []
+    size = 0
+    for event in events:
+        body = payload(event)
+        size += len(body)
+        values += (
+            event.id,
+            event.TYPE,
+            event.ts_ns,
+            event.source,
+            event.trace,
+            event.CLASS,
+            body,
+        )
+    cursor = connection.execute(_INSERT + ", ".join((_ROW,) * len(events)), values)
+    return Appended(events, cursor.lastrowid or 0, size + len(events) * _ROW_OVERHEAD_BYTES)
+
+
+def load_cursor(connection: sqlite3.Connection) -> Cursor:
+    """Where we stand; under standalone everything committed counts as acknowledged, and is made
+    to."""
+    epoch, acknowledged, standalone = connection.execute(
+        "SELECT epoch, acknowledged_seq, standalone FROM journal_cursor"
+    ).fetchone()
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+    tail = row[0] if row else 0
+    if standalone and acknowledged != tail:
+        connection.execute("UPDATE journal_cursor SET acknowledged_seq = ?", (tail,))
+        acknowledged = tail
+    size = connection.execute(
+        "SELECT coalesce(sum(length(payload)), 0) + count(*) * ? FROM outbox",
+        (_ROW_OVERHEAD_BYTES,),
+    ).fetchone()[0]
+    dead = connection.execute(
+        "SELECT count(*) FROM dead_letters WHERE requeued_seq IS NULL"
+    ).fetchone()[0]
+    return Cursor(
+        epoch=epoch,
+        acknowledged_seq=acknowledged,
+        tail_seq=tail,
+        pending=_count(connection, acknowledged, tail),
+        dead_lettered=dead,
+        size_bytes=size,
+        oldest_pending_ns=_oldest_after(connection, acknowledged),
+        standalone=bool(standalone),
+    )
+
+
+def acknowledge(connection: sqlite3.Connection, seq: int) -> tuple[int, int | None]:
+    """Move the cursor up to ``seq``; returns the rows newly acknowledged and the time of the next
+    one."""
+    before = connection.execute("SELECT acknowledged_seq FROM journal_cursor").fetchone()[0]
+    if seq > before:
+        connection.execute("UPDATE journal_cursor SET acknowledged_seq = ?", (seq,))
+    now = max(seq, before)
+    return _count(connection, before, now), _oldest_after(connection, now)
+
+
+def rewind(connection: sqlite3.Connection, seq: int) -> tuple[int, int, int | None]:
+    """Move the cursor back, as far as rows reach; returns cursor, rows pending again, oldest
+    time."""
+    first = connection.execute("SELECT min(seq) FROM outbox").fetchone()[0]
+    before = connection.execute("SELECT acknowledged_seq FROM journal_cursor").fetchone()[0]
+    target = min(before, max(seq, first - 1)) if first is not None else before
+    connection.execute("UPDATE journal_cursor SET acknowledged_seq = ?", (target,))
+    return target, _count(connection, target, before), _oldest_after(connection, target)
+
+
+def set_epoch(connection: sqlite3.Connection, above: int) -> int:
+    """Begin an epoch above ours and above ``above``."""
+    ours = connection.execute("SELECT epoch FROM journal_cursor").fetchone()[0]
+    epoch = int(max(ours, above)) + 1
+    connection.execute("UPDATE journal_cursor SET epoch = ?", (epoch,))
+    return epoch
+
+
+def set_standalone(connection: sqlite3.Connection, standalone: bool) -> Cursor:
+    """Whether a commit acknowledges. Leaving standalone, what was committed until now stays so."""
+    load_cursor(connection)
+    connection.execute("UPDATE journal_cursor SET standalone = ?", (int(standalone),))
+    return load_cursor(connection)
+
+
+def park(connection: sqlite3.Connection, seq: int, error: str, parked_ns: int) -> int:
+    """Move a row to the dead letters; returns its size, raises ``StoreError`` when it is not
+    there."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM outbox WHERE seq = ?",
+        (seq,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no journal row {seq}")
+    connection.execute(
+        f"INSERT INTO dead_letters (seq, {_COLUMNS}, error, parked_ns)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (seq, *row, error, parked_ns),
+    )
+    connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+    return row_bytes(row[-1])
+
+
+def requeue(connection: sqlite3.Connection, seq: int) -> tuple[int, int]:
+    """Give a dead letter another try at the tail; returns its new number and its size."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM dead_letters WHERE seq = ? AND requeued_seq IS NULL",
+        (seq,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no dead letter {seq} to be requeued")
+    new_seq = (
+        connection.execute(
+            f"INSERT INTO outbox ({_COLUMNS}, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, seq),
+        ).lastrowid
+        or 0
+    )
+    connection.execute("UPDATE dead_letters SET requeued_seq = ? WHERE seq = ?", (new_seq, seq))
+    return new_seq, row_bytes(row[-1])
+
+
+def prune_acknowledged(
+    connection: sqlite3.Connection, *, older_than_ns: int, up_to_seq: int
+) -> tuple[int, int]:
+    """Delete at most a slice of the oldest rows that are old enough; returns rows and bytes
+    freed."""
+    doomed = connection.execute(
+        "SELECT seq, length(payload) FROM outbox WHERE seq <= ? ORDER BY seq LIMIT ?",
+        (up_to_seq, PRUNE_SLICE),
+    ).fetchall()
+    if not doomed:
+        return 0, 0
+    gone = connection.execute(
+        "DELETE FROM outbox WHERE seq <= ? AND ts_ns < ? RETURNING length(payload)",
+        (doomed[-1][0], older_than_ns),
+    ).fetchall()
+    return len(gone), sum(row[0] + _ROW_OVERHEAD_BYTES for row in gone)
+
+
+def _count(connection: sqlite3.Connection, after: int, up_to: int) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM outbox WHERE seq > ? AND seq <= ?", (after, up_to)
+    ).fetchone()
+    return int(row[0])
+
+
+def _oldest_after(connection: sqlite3.Connection, seq: int) -> int | None:
+    row = connection.execute(
+        "SELECT ts_ns FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)
+    ).fetchone()
+    return int(row[0]) if row else None

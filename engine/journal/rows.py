@@ -1,0 +1,45 @@
+"""What the journal hands out: its rows, its dead letters, and what a pruning did."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["DeadLetter", "JournalRow", "PruneResult"]
+
+
+class JournalRow(NamedTuple):
+    """One committed event as it goes to Redis; ``payload`` is JSON, ``replaces`` names a dead
+    letter."""
+
+    seq: int
+    event_id: str
+    type: str
+    ts_ns: int
+    source: str
+    trace: str
+    replaces: int | None
+    payload: bytes
+
+
+class DeadLetter(NamedTuple):
+    """An event that was refused for good, why, and the number it got if it was given another
+    try."""
+
+    seq: int
+    event_id: str
+    type: str
+    ts_ns: int
+    error: str
+    parked_ns: int
+    requeued_seq: int | None
+
+
+class PruneResult(NamedTuple):
+    """Rows removed, and how full the journal is afterwards (bytes by cap; over 1 is over the cap).
+
+    What is left over the cap is not acknowledged, or younger than the newest backup: never removed
+    silently, so from 0.8 on it is an alarm.
+    """
+
+    rows: int
+    utilisation: float
