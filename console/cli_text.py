@@ -20,13 +20,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"unrealised {books['unrealised']}, equity {books['equity']}",
         f"redis     {redis['mode']}, {redis['state']}, {len(redis['outages'])} outages, "
         f"{redis['replayed']} replayed",
-        f"journal   {summary['journal']['written']} written, {summary['journal']['pending']} pending",
-        f"stop      {summary['emergency']['state']}"
-        + (
-            f", LATCHED: {summary['emergency']['reason']}"
-            if summary["emergency"]["latched"]
-            else ""
-        ),
+        f"journal   {journal['written']} written, {journal['pending']} pending",
+        f"stop      {stop['state']}" + (f", LATCHED: {stop['reason']}" if stop["latched"] else ""),
         f"digest    {summary['digest']}",
     ]
     return "\n".join(lines) + "\n"

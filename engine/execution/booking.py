@@ -71,6 +71,11 @@ class Booking:
         self._known.update(known)
         self.last_fill_ns = last_fill_ns
 
+    @property
+    def known(self) -> frozenset[ExecutionId] | set[ExecutionId]:
+        """Every execution id that was booked; not to be changed."""
+        return self._known
+
     def hold(self) -> None:
         """Buffer stream updates: a reconciliation reads first and applies them afterwards."""
         if self._buffer is None:
@@ -153,18 +158,10 @@ class Booking:
         record = self._desk.fill(fill.client_order_id, fill) or self._desk.get(fill.client_order_id)
         assert record is not None
         before = self._ledger.position(fill.symbol)
-        plan = self._ledger.plan_fill(
-            fill, trace=record.intent.trace, strategy=record.intent.strategy
-        )
+        plan = self._ledger.plan_fill(fill, intent=record.intent)
         self._ledger.apply(plan)
         saved = (self._desk.filled_event(record, fill), *self._position_events(before, plan))
-        trades = tuple(trade for trade in (plan.closed, plan.opened) if trade is not None)
-        self._recorder.save(
-            lambda: self._store.record_fill(
-                fill=fill, order=record, position=plan.position, trades=trades, events=saved
-            ),
-            saved,
-        )
+        self._recorder.save(lambda: self._store.record_fill(record, plan, saved), saved)
         self._on_booked(fill.symbol)
         return True
 
@@ -202,12 +199,11 @@ class Booking:
         if plan.closed is not None:
             found.append(self._trade_event(ev.TradeClosed, plan.closed))
             found.append(self._position_event(ev.PositionClosed, plan.closed.side, before, ZERO))
-        if plan.opened is not None:
-            found.append(self._trade_event(ev.TradeOpened, plan.opened))
-            side = Side.BUY if plan.position.quantity > 0 else Side.SELL
+        if plan.opened and plan.trade is not None:
+            found.append(self._trade_event(ev.TradeOpened, plan.trade))
             found.append(
                 self._position_event(
-                    ev.PositionOpened, side, plan.position, abs(plan.position.quantity)
+                    ev.PositionOpened, plan.trade.side, plan.position, abs(plan.position.quantity)
                 )
             )
         return tuple(found)

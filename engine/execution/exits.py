@@ -20,6 +20,7 @@ from engine.model.instrument import Instrument
 from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderTrigger
 from engine.model.values import ZERO, Side
 from engine.ports import Clock
+from engine.risk import check_exit
 from engine.runtime import within
 
 _log = logging.getLogger(__name__)
@@ -78,10 +79,21 @@ class ExitSender:
             if attempt:
                 await self._clock.sleep(_RETRY_S[attempt - 1])
             try:
+                read_ns = self._clock.now_ns()
                 signed = await self._position(symbol)
                 if signed == ZERO:
                     return last
                 intent = self._market(symbol, signed, purpose, trace)
+                refused = check_exit(
+                    intent,
+                    position=signed,
+                    working=self._desk.open_orders(symbol),
+                    fresh_read_ns=read_ns,
+                )
+                if refused:
+                    # Another exit is on its way and covers the position already.
+                    _log.info("close of %s: %s", symbol, refused[0].detail)
+                    return last
                 last = await self.send(intent)
             except (OutcomeUnknown, NotExecuted, Refused, TimeoutError) as caught:
                 _log.warning("close of %s, try %d: %s", symbol, attempt + 1, caught)

@@ -27,7 +27,7 @@ from engine.model.ids import ClientOrderId, ExecutionId, Symbol
 from engine.model.orders import Fill, OrderState, OrderTrigger
 from engine.model.values import ZERO, Side, plain
 from engine.model.venue import VenueOrder, VenuePosition
-from engine.portfolio import Ledger
+from engine.portfolio import Difference, Ledger, reconcile
 from engine.ports import Clock
 from engine.runtime import Stamper, within
 
@@ -37,6 +37,7 @@ _EVERY_S = 60.0
 # Executions are read again from a little before the last one booked: two may share a millisecond.
 _OVERLAP_NS = 60_000_000_000
 _SETTLE_AFTER_NS = 5_000_000_000
+_SECOND_READ_S = 1.0
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,31 +95,42 @@ class Reconciliation:
         self._running = True
         self._booking.hold()
         try:
-            since_ns = max(0, self._booking.last_fill_ns - _OVERLAP_NS)
             orders = await within(self._clock, _READ_S, self._reads.open_orders())
-            fills = await within(self._clock, _READ_S, self._reads.executions(since_ns=since_ns))
-            positions = await within(self._clock, _READ_S, self._reads.positions())
-            found = self._book_missed(fills)
+            positions, differences = await self._read()
+            found = self._book_missed(differences)
             found += self._adopt_orphans(orders)
             await self._settle(orders)
-            found += self._compare(positions)
+            found += await self._compare(differences)
         finally:
             self._running = False
             self._booking.release()
         self._report(positions, found)
         return tuple(found)
 
-    def _book_missed(self, fills: tuple[Fill, ...]) -> list[Divergence]:
+    async def _read(self) -> tuple[tuple[VenuePosition, ...], list[Difference]]:
+        """Executions, then positions, and what differs from our books."""
+        since_ns = max(0, self._booking.last_fill_ns - _OVERLAP_NS)
+        fills = await within(self._clock, _READ_S, self._reads.executions(since_ns=since_ns))
+        positions = await within(self._clock, _READ_S, self._reads.positions())
+        differences = reconcile(
+            ours=self._ledger.positions(),
+            venue=positions,
+            executions=fills,
+            booked=self._booking.known,
+        )
+        return positions, differences
+
+    def _book_missed(self, differences: list[Difference]) -> list[Divergence]:
         return [
             Divergence(
-                kind="missed_fill",
-                symbol=fill.symbol,
+                kind=str(entry.kind.value),
+                symbol=entry.symbol,
                 ours="not booked",
-                venue=f"{fill.side} {plain(fill.quantity)} @ {plain(fill.price)}",
+                venue=f"{entry.fill.side} {plain(entry.fill.quantity)} @ {plain(entry.fill.price)}",
                 repaired=True,
             )
-            for fill in fills
-            if self._booking.book_fill(fill)
+            for entry in differences
+            if entry.fill is not None and self._booking.book_fill(entry.fill)
         ]
 
     def _adopt_orphans(self, orders: tuple[VenueOrder, ...]) -> list[Divergence]:
@@ -156,27 +168,33 @@ class Reconciliation:
         if after is not None and after.state is OrderState.UNRESOLVED:
             self._entries.resolve(identifier)
 
-    def _compare(self, positions: tuple[VenuePosition, ...]) -> list[Divergence]:
-        theirs = {entry.symbol: entry for entry in positions}
-        ours = {entry.symbol: entry.quantity for entry in self._ledger.positions()}
-        found = []
-        for symbol in sorted(set(theirs) | set(ours)):
-            venue_quantity = theirs[symbol].quantity if symbol in theirs else ZERO
-            our_quantity = ours.get(symbol, ZERO)
-            if venue_quantity == our_quantity:
+    async def _compare(self, differences: list[Difference]) -> list[Divergence]:
+        """Positions that differ although every execution is booked.
+
+        An execution may have happened between the two reads; its fill is then on its way by the
+        stream, and inferring one would book it twice. So a difference counts only when a second
+        read, a second later, finds the same one.
+        """
+        suspects = {entry.symbol: entry for entry in differences if entry.fill is None}
+        if not suspects:
+            return []
+        await self._clock.sleep(_SECOND_READ_S)
+        positions, again = await self._read()
+        found = self._book_missed(again)
+        for entry in again:
+            first = suspects.get(entry.symbol)
+            if entry.fill is not None or first is None:
                 continue
-            kind = "size_mismatch"
-            if venue_quantity == ZERO:
-                kind = "phantom"
-            elif our_quantity == ZERO:
-                kind = "orphan_position"
-            self._infer(symbol, venue_quantity - our_quantity, theirs.get(symbol))
+            if (first.ours, first.venue) != (entry.ours, entry.venue):
+                continue
+            position = next((one for one in positions if one.symbol == entry.symbol), None)
+            self._infer(entry.symbol, entry.venue - entry.ours, position)
             found.append(
                 Divergence(
-                    kind=kind,
-                    symbol=symbol,
-                    ours=plain(our_quantity),
-                    venue=plain(venue_quantity),
+                    kind=str(entry.kind.value),
+                    symbol=entry.symbol,
+                    ours=plain(entry.ours),
+                    venue=plain(entry.venue),
                     repaired=True,
                 )
             )
@@ -184,12 +202,13 @@ class Reconciliation:
 
     def _infer(self, symbol: Symbol, missing: Decimal, position: VenuePosition | None) -> None:
         """Book what the venue's position proves happened, at the best price known."""
-        price = self._ledger.mark_price(symbol)
-        if position is not None:
+        mark = self._ledger.mark_of(symbol)
+        if mark is not None:
+            price = mark.price
+        else:
+            # We had nothing: what is there was opened at the venue's entry price.
+            assert position is not None
             price = position.entry_price
-        if price is None:
-            held = self._ledger.position(symbol)
-            price = held.entry_price if held is not None else ZERO
         text = f"{symbol}|{plain(missing)}|{plain(price)}|{self._booking.last_fill_ns}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._booking.book_fill(
