@@ -48,6 +48,7 @@ class ReasonCode(StrEnum):
     SYMBOL_UNRESOLVED = "symbol_unresolved"
     SYMBOL_UNKNOWN = "symbol_unknown"
     BELOW_VENUE_MINIMUM = "below_venue_minimum"
+    OFF_VENUE_GRID = "off_venue_grid"
     INSUFFICIENT_MARGIN = "insufficient_margin"
     WOULD_NOT_REDUCE = "would_not_reduce"
     POSITION_ALREADY_OPEN = "position_already_open"
