@@ -129,6 +129,7 @@ def test_each_reason_is_given(
     for name, value in profile.items():
         limits = replace_value(limits, name, value)
     outcome = check(entry(**order), healthy(**facts), limits)
+    assert not isinstance(outcome, Approved)
     assert code in codes(outcome)
     assert all(reason.detail for reason in outcome), "a reason without its figures"
 
