@@ -10,6 +10,7 @@ below, which may shrink and must not grow without a reason beside the entry.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import textwrap
@@ -38,6 +39,7 @@ _HEX_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3,4})\b
 _UNFINISHED = re.compile(
     r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b"
 )
+_NOT_OURS = frozenset({"__pycache__", "build", "dist"})
 _VAGUE_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "manager"})
 
 
@@ -75,13 +77,20 @@ def _source(path: str, text: str) -> Source:
 
 
 def _tracked_files(suffix: str = "") -> list[str]:
-    listed = subprocess.run(
-        ["git", "-C", str(_ROOT), "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    return [path for path in listed if path.endswith(suffix) and (_ROOT / path).is_file()]
+    """Return the project's own files: git's list, or the folders' where there is no git."""
+    command = ["git", "-C", str(_ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True)
+        paths = listed.stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        paths = sorted(_files_in_folders())
+    return [path for path in paths if path.endswith(suffix) and (_ROOT / path).is_file()]
+
+
+def _files_in_folders() -> Iterator[str]:
+    for folder, subfolders, names in os.walk(_ROOT):
+        subfolders[:] = [name for name in subfolders if name not in _NOT_OURS and name[0] != "."]
+        yield from (str((Path(folder) / name).relative_to(_ROOT)) for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -381,10 +390,18 @@ def _assert_within(
 
 
 def _function_sizes(source: Source) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            end = node.end_lineno or node.lineno
-            yield f"{source.path}::{node.name}:{node.lineno}", end - node.lineno + 1
+    yield from _sizes_within(source.tree, f"{source.path}::")
+
+
+def _sizes_within(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
+    """Name functions by the classes and functions around them, so that an entry survives edits."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{prefix}{child.name}", (child.end_lineno or child.lineno) - child.lineno + 1
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _sizes_within(child, f"{prefix}{child.name}.")
+        else:
+            yield from _sizes_within(child, prefix)
 
 
 def _constructor_sizes(source: Source) -> Iterator[tuple[str, int]]:
@@ -457,6 +474,13 @@ def test_the_rules_leave_good_code_alone() -> None:
     assert _findings(_source("engine/x.py", textwrap.dedent(code))) == []
 
 
+def test_without_git_the_same_sources_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_git = set(_tracked_files(".py"))
+    monkeypatch.setenv("PATH", "")
+    assert set(_tracked_files(".py")) == with_git
+    assert "tests/test_tidy.py" in with_git
+
+
 def test_an_excuse_covers_only_the_rule_it_names() -> None:
     code = '"""x"""\nimport time\ntime.time()  # tidy: allow no-print - measured for a person'
     assert [each.rule for each in _findings(_source("engine/x.py", code))] == ["injected-time"]
@@ -470,7 +494,7 @@ def test_sizes_are_counted_and_needless_entries_refused() -> None:
     code = "class A:\n    def __init__(self, *, a, b, c):\n        self.a = a\n"
     source = _source("engine/x.py", code)
     assert list(_constructor_sizes(source)) == [("engine/x.py::A", 3)]
-    assert list(_function_sizes(source)) == [("engine/x.py::__init__:2", 2)]
+    assert list(_function_sizes(source)) == [("engine/x.py::A.__init__", 2)]
     with pytest.raises(AssertionError, match="of at most"):
         _assert_within({"a": 9}, 8, {}, "too many")
     with pytest.raises(AssertionError, match="take it off"):

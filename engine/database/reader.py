@@ -33,6 +33,9 @@ class DatabaseReader:
         return self._pending
 
     async def open(self) -> None:
+        # Asked first: a failed connect of aiosqlite leaves its thread ending after the loop may be.
+        if not self._exists():
+            raise StoreError(f"cannot open {self._path.name} for reading: there is no such file")
         self._pending += 1
         try:
             with store_errors(f"cannot open {self._path.name} for reading"):
@@ -41,6 +44,9 @@ class DatabaseReader:
                 )
         finally:
             self._pending -= 1
+
+    def _exists(self) -> bool:
+        return self._path.is_file()
 
     async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one query. Bound what you ask for: the answer is held in memory."""
