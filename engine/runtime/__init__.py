@@ -3,12 +3,14 @@
 Rule: nothing else in `engine/` reads a clock, draws a random number or creates a task.
 """
 
+from engine.runtime.chance import Chance
 from engine.runtime.clock import SystemClock
 from engine.runtime.ids import IdSource, OrderIds, Stamper
 from engine.runtime.simulation import SimClock, run_simulated
 from engine.runtime.spawn import Tasks, within
 
 __all__ = [
+    "Chance",
     "IdSource",
     "OrderIds",
     "SimClock",
