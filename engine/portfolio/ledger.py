@@ -308,6 +308,11 @@ class Ledger:
         held = self._held.get(symbol)
         return held.quantity if held else ZERO
 
+    def position(self, symbol: Symbol) -> PositionRecord | None:
+        """The open position of a symbol, or None when flat."""
+        held = self._held.get(symbol)
+        return held.record if held else None
+
     def positions(self) -> tuple[PositionRecord, ...]:
         """Every open position."""
         return tuple(held.record for held in self._held.values())

@@ -74,12 +74,14 @@ class TestOneTrade:
         assert closed.closed.closed_ns == 9
         assert ledger.account().balance == INITIAL + 500 - Decimal("30.25")
         assert ledger.positions() == ()
+        assert ledger.position(BTC) is None
 
     def test_entry_price_is_weighted_by_volume(self) -> None:
         ledger = make_ledger()
         book(ledger, make_fill(Side.SELL, "1", "100"))
         plan = book(ledger, make_fill(Side.SELL, "3", "104"))
         assert plan.position.quantity == -4
+        assert ledger.position(BTC) == plan.position
         assert plan.position.entry_price == 103
         assert not plan.opened
 
