@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -139,7 +139,9 @@ def parse(text: str) -> Configuration:
         field = _field_of(message)
         if "unknown field" in message:
             raise ConfigurationError(field, f"there is no such key; {_known(field)}") from error
-        raise ConfigurationError(field, _PATH.sub("", message)) from error
+        choices = _choices(field)
+        words = f"must be one of {choices}" if choices else _PATH.sub("", message)
+        raise ConfigurationError(field, words) from error
     check(configuration)
     return configuration
 
@@ -150,6 +152,16 @@ def _known(field: str) -> str:
         keys = getattr(Configuration(), section).__struct_fields__
         return f"[{section}] takes {', '.join(keys)}"
     return f"sections are {', '.join(Configuration.__struct_fields__)}"
+
+
+def _choices(field: str) -> str:
+    """The allowed words of a field, where it has such."""
+    section, _, key = field.partition(".")
+    if section not in Configuration.__struct_fields__:
+        return ""
+    hints = get_type_hints(type(getattr(Configuration(), section)))
+    hint = hints.get(key)
+    return ", ".join(sorted(get_args(hint))) if get_origin(hint) is Literal else ""
 
 
 def _above(field: str, value: Decimal | int, bound: int, *, inclusive: bool = True) -> None:
