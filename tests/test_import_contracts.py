@@ -63,6 +63,8 @@ def _plant(project: Path, module: str, code: str) -> Path:
         ("engine.api.planted", "import redis", "engine.api.planted"),
         ("engine.runtime.planted", "import sqlite3", "engine.runtime.planted"),
         ("engine.latch.planted", "import engine.runtime", "engine.latch.planted"),
+        ("engine.emergency_stop.planted", "import redis", "engine.emergency_stop.planted"),
+        ("console.viewmodels.planted", "import PySide6.QtCore", "console.viewmodels.planted"),
         ("engine.unplaced.planted", "", "engine.unplaced"),
     ],
 )
