@@ -32,7 +32,8 @@ _UNRESOLVED = frozenset({OrderState.UNRESOLVED, OrderState.LOST})
 
 def order_reasons(intent: Intent, facts: GateFacts, profile: Profile) -> Iterator[Reason]:
     """Everything that speaks against this order in particular."""
-    if intent.policy_version != facts.policy_version:
+    # Zero: it was sized just now, and the approval will put the version on it.
+    if intent.policy_version not in (0, facts.policy_version):
         yield Reason(
             code=ReasonCode.POLICY_CHANGED,
             detail=f"sized under version {intent.policy_version}, now it is {facts.policy_version}",

@@ -15,7 +15,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.model.ids import Symbol
-from engine.model.orders import Intent, OrderPurpose, OrderRecord
+from engine.model.orders import Intent, OrderRecord
 from engine.model.values import ZERO
 from engine.risk.facts import GateFacts
 
@@ -42,8 +42,8 @@ class OpenExposure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_entry(intent: Intent) -> bool:
-    """Whether it may add risk."""
-    return intent.purpose is OrderPurpose.ENTRY and not intent.reduce_only
+    """Whether it may add risk: whatever it is called, only the reduce-only mark binds the venue."""
+    return not intent.reduce_only
 
 
 def worst_position(

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+import msgspec
+
 from engine.model.errors import require
-from engine.model.orders import Intent, OrderKind, OrderRecord, OrderState
+from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderState
 from engine.model.policy import Profile
 from engine.model.reasons import Reason, ReasonCode
 from engine.model.values import ZERO, plain
@@ -20,20 +22,22 @@ from engine.model.venue import Approved
 from engine.risk._infrastructure import infrastructure_reasons, permission_reasons
 from engine.risk._order_limits import order_reasons
 from engine.risk._risk_measures import measure_reasons
-from engine.risk.exposure import is_entry
 from engine.risk.facts import GateFacts
 
 
 def check(intent: Intent, facts: GateFacts, profile: Profile) -> Approved | tuple[Reason, ...]:
     """Judge an entry: the approval, or every reason against it, never an empty tuple."""
-    require(is_entry(intent), "the gate judges entries; exits go through check_exit")
+    is_meant = intent.purpose is OrderPurpose.ENTRY and not intent.reduce_only
+    require(is_meant, "the gate judges entries; exits go through check_exit")
     reasons = (
         *standing_reasons(facts, profile),
         *order_reasons(intent, facts, profile),
     )
     if reasons:
         return reasons
-    return Approved(intent=intent, policy_version=facts.policy_version, approved_ns=facts.now_ns)
+    # Every order carries the policy version that allowed it (R-POL-2).
+    stamped = msgspec.structs.replace(intent, policy_version=facts.policy_version)
+    return Approved(intent=stamped, policy_version=facts.policy_version, approved_ns=facts.now_ns)
 
 
 def standing_reasons(facts: GateFacts, profile: Profile) -> tuple[Reason, ...]:

@@ -45,6 +45,12 @@ def test_a_healthy_desk_may_trade() -> None:
     assert outcome == Approved(intent=entry(), policy_version=7, approved_ns=NOW_NS)
 
 
+def test_the_approval_puts_the_policy_version_on_the_order() -> None:
+    outcome = check(entry(policy_version=0), healthy(), PROFILE)
+    assert isinstance(outcome, Approved)
+    assert outcome.intent == entry(policy_version=7)
+
+
 # Each row: the code, what is wrong with the facts, what is wrong with the intent, the profile.
 ROWS: list[tuple[ReasonCode, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (C.LATCHED, {"latched": True}, {}, {}),
