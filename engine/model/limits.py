@@ -9,6 +9,8 @@ from __future__ import annotations
 # --- event bus: full → BusSaturated at once for emit(), after PUBLISH_WAIT_S for publish(). Market
 # ticks are conflated per symbol and are the only thing ever dropped.
 BUS_CAPACITY = 10_000
+# From here on a tick replaces the one of its symbol that waits, instead of waiting behind it.
+BUS_PRESSURE_UTILISATION = 0.50
 BUS_WARNING_UTILISATION = 0.80
 BUS_CRITICAL_UTILISATION = 0.95
 BUS_CLEAR_UTILISATION = 0.70

@@ -8,15 +8,19 @@ from engine.runtime.clock import SystemClock
 from engine.runtime.ids import IdSource, OrderIds, Stamper
 from engine.runtime.simulation import SimClock, run_simulated
 from engine.runtime.spawn import Tasks, within
+from engine.runtime.stopwatch import CountingStopwatch, Stopwatch, read_stopwatch_ns
 
 __all__ = [
     "Chance",
+    "CountingStopwatch",
     "IdSource",
     "OrderIds",
     "SimClock",
     "Stamper",
+    "Stopwatch",
     "SystemClock",
     "Tasks",
+    "read_stopwatch_ns",
     "run_simulated",
     "within",
 ]

@@ -1,0 +1,10 @@
+"""The event bus: typed, ordered, bounded, with a fast path that nothing can delay.
+
+Rule: handlers are synchronous and short; whoever may be slow hands over at once and works
+elsewhere.
+"""
+
+from engine.bus.event_bus import EventBus
+from engine.bus.statistics import BusStatistics, HandlerStatistics, TypeStatistics
+
+__all__ = ["BusStatistics", "EventBus", "HandlerStatistics", "TypeStatistics"]

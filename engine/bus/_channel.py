@@ -1,0 +1,162 @@
+"""The bus's records of an event type and of a subscription.
+
+A channel keeps its handlers as a tuple that is replaced, never changed: whoever subscribes or
+leaves while an event is delivered takes effect with the next event.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from engine.bus.statistics import HandlerStatistics, TypeStatistics
+from engine.model.events import Event
+
+_log = logging.getLogger(__name__)
+Handler = Callable[[Any], None]
+
+# A burst of faults is over when a handler was well for this long.
+_BURST_NS = 10_000_000_000
+
+
+class Burst:
+    """Says which of many faults to log: the first of a burst, with how many went before in
+    silence."""
+
+    __slots__ = ("_last_ns", "_silent")
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+        self._silent = 0
+
+    def note(self, now_ns: int) -> int | None:
+        """Note a fault; the number not logged since the last line, or None when this one is silent
+        too."""
+        begins = self._last_ns is None or now_ns - self._last_ns > _BURST_NS
+        self._last_ns = now_ns
+        if not begins:
+            self._silent += 1
+            return None
+        silent, self._silent = self._silent, 0
+        return silent
+
+
+class Subscription:
+    """A handler, what it listens to, and its record."""
+
+    __slots__ = (
+        "error_burst",
+        "errors",
+        "handler",
+        "name",
+        "ns_max",
+        "slow",
+        "slow_burst",
+        "types",
+    )
+
+    def __init__(self, handler: Handler, types: tuple[type[Event], ...] | None, name: str) -> None:
+        self.handler = handler
+        self.types = types
+        self.name = name
+        self.errors = 0
+        self.slow = 0
+        self.ns_max = 0
+        self.error_burst = Burst()
+        self.slow_burst = Burst()
+
+    def wants(self, event_type: type[Event]) -> bool:
+        return self.types is None or issubclass(event_type, self.types)
+
+    def raised(self, event: Event, error: Exception, now_ns: int) -> None:
+        """Count it and log the first of a burst."""
+        self.errors += 1
+        silent = self.error_burst.note(now_ns)
+        if silent is not None:
+            _log.error(
+                "handler %s raised on %s (trace %s; %d more since it was last said)",
+                *(self.name, event.TYPE, event.trace, silent),
+                exc_info=error,
+            )
+
+    def overran(self, event: Event, took_ns: int, now_ns: int) -> None:
+        """Count a call above the budget and log the first of a burst."""
+        self.slow += 1
+        silent = self.slow_burst.note(now_ns)
+        if silent is not None:
+            _log.warning(
+                "handler %s took %d ms on %s (trace %s; %d more since it was last said)",
+                *(self.name, took_ns // 1_000_000, event.TYPE, event.trace, silent),
+            )
+
+    def statistics(self) -> HandlerStatistics:
+        return HandlerStatistics(errors=self.errors, slow=self.slow, ns_max=self.ns_max)
+
+
+class Channel:
+    """One event type: how it travels, who hears it, and its counts."""
+
+    __slots__ = (
+        "conflated",
+        "delayed",
+        "delivered",
+        "dropped",
+        "durable",
+        "errors",
+        "fast",
+        "handlers",
+        "is_tick",
+        "name",
+        "ns_max",
+        "ns_total",
+        "subscriptions",
+        "timed",
+        "type",
+    )
+
+    def __init__(self, event_type: type[Event]) -> None:
+        self.type = event_type
+        self.name = event_type.TYPE
+        self.durable = event_type.DURABLE
+        self.fast = event_type.FAST
+        self.is_tick = event_type.CONFLATED
+        self.subscriptions: tuple[Subscription, ...] = ()
+        self.handlers: tuple[Handler, ...] = ()
+        self.delivered = 0
+        self.dropped = 0
+        self.conflated = 0
+        self.delayed = 0
+        self.errors = 0
+        self.timed = 0
+        self.ns_total = 0
+        self.ns_max = 0
+
+    def listen(self, subscriptions: list[Subscription]) -> None:
+        """Take those of the bus's subscriptions that want this type, in their order."""
+        self.subscriptions = tuple(one for one in subscriptions if one.wants(self.type))
+        self.handlers = tuple(one.handler for one in self.subscriptions)
+
+    def count(self, run: int, *, delayed: bool) -> None:
+        """Count deliveries out of the queue."""
+        self.delivered += run
+        if delayed:
+            self.delayed += run
+
+    def done(self) -> int:
+        """Published events that are no longer in the queue."""
+        return self.delivered + self.conflated + self.dropped
+
+    def statistics(self, *, waiting: int) -> TypeStatistics:
+        return TypeStatistics(
+            published=self.done() + waiting,
+            dropped=self.dropped,
+            conflated=self.conflated,
+            delayed=self.delayed,
+            errors=self.errors,
+            handler_ns_mean=self.ns_total // self.timed if self.timed else 0,
+            handler_ns_max=self.ns_max,
+        )
+
+
+__all__ = ["Burst", "Channel", "Handler", "Subscription"]
