@@ -1,0 +1,11 @@
+"""The truth about trading, in SQLite: intents, orders, fills, positions, trades, policy, trips,
+audit.
+
+Its one rule: a change and the events that tell of it are one transaction.
+"""
+
+from engine.trade_state.history import TradeHistory
+from engine.trade_state.loading import OpenState
+from engine.trade_state.trade_store import BookedFill, TradeStore
+
+__all__ = ["BookedFill", "OpenState", "TradeHistory", "TradeStore"]

@@ -1,0 +1,175 @@
+"""The SQL of every change, one function each. They run inside a writer's job, in its transaction.
+
+Why apart from the store: a change is plain synchronous code on a connection, and several of them
+make one transaction (a fill changes fill, order, position, trade and totals, or nothing).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from engine.model.emergency import Clearing, Trip
+from engine.model.errors import PolicyConflict, StoreError
+from engine.model.ids import client_order_number
+from engine.model.orders import Fill, Intent, OrderRecord, PositionRecord, TradeRecord
+from engine.model.policy import PolicyDocument
+from engine.model.records import AlarmRecord, EquityMark
+
+__all__ = [
+    "delete_trade",
+    "put_alarm",
+    "put_clearing",
+    "put_equity_mark",
+    "put_fill",
+    "put_intent",
+    "put_order",
+    "put_policy",
+    "put_position",
+    "put_totals",
+    "put_trade",
+    "put_trip",
+]
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def put_intent(connection: sqlite3.Connection, intent: Intent, *, node: str) -> None:
+    """A client order id that is there already is refused: an intent is made once."""
+    numbered = client_order_number(intent.client_order_id, node) or (None, None)
+    connection.execute(
+        "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            intent.client_order_id,
+            *numbered,
+            intent.symbol,
+            intent.purpose.value,
+            intent.created_ns,
+            _ENCODER.encode(intent),
+        ),
+    )
+
+
+def put_order(connection: sqlite3.Connection, order: OrderRecord) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            order.client_order_id,
+            order.venue_order_id,
+            order.intent.symbol,
+            order.state.value,
+            int(not order.state.is_final),
+            order.updated_ns,
+            _ENCODER.encode(order),
+        ),
+    )
+
+
+def put_fill(connection: sqlite3.Connection, fill: Fill) -> bool:
+    """False when the execution is known, and then nothing was written."""
+    return _is_new(
+        connection,
+        "INSERT OR IGNORE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        fill.execution_id,
+        fill.client_order_id,
+        fill.symbol,
+        fill.side.value,
+        format(fill.quantity, "f"),
+        format(fill.price, "f"),
+        format(fill.fee, "f"),
+        fill.ts_ns,
+        _ENCODER.encode(fill),
+    )
+
+
+def put_position(connection: sqlite3.Connection, position: PositionRecord) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+        (
+            position.symbol,
+            format(position.quantity, "f"),
+            position.updated_ns,
+            _ENCODER.encode(position),
+        ),
+    )
+
+
+def put_trade(connection: sqlite3.Connection, trade: TradeRecord) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO trades VALUES (?, ?, ?, ?, ?)",
+        (trade.trade_id, trade.symbol, trade.opened_ns, trade.closed_ns, _ENCODER.encode(trade)),
+    )
+
+
+def delete_trade(connection: sqlite3.Connection, trade_id: str) -> bool:
+    """False when there was none."""
+    return _is_new(connection, "DELETE FROM trades WHERE trade_id = ?", trade_id)
+
+
+def put_equity_mark(connection: sqlite3.Connection, mark: EquityMark) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO equity_marks VALUES (?, ?)", (mark.ts_ns, _ENCODER.encode(mark))
+    )
+
+
+def put_totals(connection: sqlite3.Connection, totals: msgspec.Struct) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO account_totals VALUES (1, ?)", (_ENCODER.encode(totals),)
+    )
+
+
+def put_policy(
+    connection: sqlite3.Connection, document: PolicyDocument, *, expected_version: int
+) -> None:
+    """Compare and set: `expected_version` is the one this document was based on, 0 for the
+    first."""
+    current = connection.execute("SELECT max(version) FROM policy_versions").fetchone()[0] or 0
+    if current != expected_version:
+        raise PolicyConflict(expected_version, current)
+    if document.version <= current:
+        raise StoreError(f"policy version {document.version} is not above {current}")
+    connection.execute(
+        "INSERT INTO policy_versions VALUES (?, ?, ?, ?, ?)",
+        (
+            document.version,
+            document.author,
+            document.ts_ns,
+            document.reason,
+            _ENCODER.encode(document),
+        ),
+    )
+
+
+def put_trip(connection: sqlite3.Connection, trip: Trip) -> bool:
+    """False when it is known."""
+    return _is_new(
+        connection,
+        "INSERT OR IGNORE INTO trips VALUES (?, ?, ?)",
+        trip.id,
+        trip.ts_ns,
+        _ENCODER.encode(trip),
+    )
+
+
+def put_clearing(connection: sqlite3.Connection, clearing: Clearing) -> bool:
+    """False when it is known."""
+    return _is_new(
+        connection,
+        "INSERT OR IGNORE INTO clearings VALUES (?, ?, ?)",
+        clearing.id,
+        clearing.ts_ns,
+        _ENCODER.encode(clearing),
+    )
+
+
+def put_alarm(connection: sqlite3.Connection, alarm: AlarmRecord) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?)",
+        (alarm.id, alarm.code, alarm.raised_ns, alarm.cleared_ns, _ENCODER.encode(alarm)),
+    )
+
+
+def _is_new(connection: sqlite3.Connection, sql: str, *values: Any) -> bool:
+    return connection.execute(sql, values).rowcount > 0

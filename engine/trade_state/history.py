@@ -1,0 +1,91 @@
+"""Reads of the past for charts, lists and exports: off the loop, through the reader, always
+bounded."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from engine.database import DatabaseReader
+from engine.model.orders import Fill, OrderRecord, TradeRecord
+from engine.model.policy import PolicyDocument
+from engine.model.records import AlarmRecord, AuditEntry, EquityMark
+from engine.trade_state.audit import COLUMNS, audit_entry, first_broken_link
+
+__all__ = ["TradeHistory"]
+
+_ROWS: Final = 1_000
+T = TypeVar("T")
+
+
+class TradeHistory:
+    """Past state, newest first unless it says otherwise."""
+
+    def __init__(self, *, reader: DatabaseReader) -> None:
+        self._reader = reader
+
+    async def equity(self, *, from_ns: int, to_ns: int, points: int) -> list[EquityMark]:
+        """The equity curve in time order, thinned to about `points`: the last mark of each
+        slice."""
+        slice_ns = max(1, (to_ns - from_ns) // max(1, points))
+        rows = await self._reader.fetch_all(
+            "SELECT record, max(ts_ns) FROM equity_marks WHERE ts_ns BETWEEN ? AND ?"
+            " GROUP BY (ts_ns - ?) / ? ORDER BY ts_ns",
+            (from_ns, to_ns, from_ns, slice_ns),
+        )
+        return _decode(rows, EquityMark)
+
+    async def fills(self, *, limit: int = _ROWS) -> list[Fill]:
+        return await self._records(
+            Fill, "SELECT record FROM fills ORDER BY ts_ns DESC LIMIT ?", limit
+        )
+
+    async def orders(self, *, limit: int = _ROWS) -> list[OrderRecord]:
+        return await self._records(
+            OrderRecord, "SELECT record FROM orders ORDER BY updated_ns DESC LIMIT ?", limit
+        )
+
+    async def closed_trades(self, *, limit: int = _ROWS) -> list[TradeRecord]:
+        return await self._records(
+            TradeRecord,
+            "SELECT record FROM trades WHERE closed_ns IS NOT NULL ORDER BY closed_ns DESC LIMIT ?",
+            limit,
+        )
+
+    async def policies(self, *, limit: int = _ROWS) -> list[PolicyDocument]:
+        return await self._records(
+            PolicyDocument,
+            "SELECT record FROM policy_versions ORDER BY version DESC LIMIT ?",
+            limit,
+        )
+
+    async def policy(self, version: int) -> PolicyDocument | None:
+        found = await self._records(
+            PolicyDocument, "SELECT record FROM policy_versions WHERE version = ?", version
+        )
+        return found[0] if found else None
+
+    async def alarms(self, *, limit: int = _ROWS) -> list[AlarmRecord]:
+        return await self._records(
+            AlarmRecord, "SELECT record FROM alarms ORDER BY raised_ns DESC LIMIT ?", limit
+        )
+
+    async def audit(self, *, after_seq: int = 0, limit: int = _ROWS) -> list[AuditEntry]:
+        """Audit entries in order, after a number: page through it for an export."""
+        rows = await self._reader.fetch_all(
+            f"SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit)
+        )
+        return [audit_entry(row) for row in rows]
+
+    async def verify_audit(self) -> int | None:
+        """The first broken link of the audit trail, or None when it is unbroken."""
+        return await first_broken_link(self._reader)
+
+    async def _records(self, kind: type[T], sql: str, parameter: Any) -> list[T]:
+        return _decode(await self._reader.fetch_all(sql, (parameter,)), kind)
+
+
+def _decode(rows: list[tuple[Any, ...]], kind: type[T]) -> list[T]:
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(row[0]) for row in rows]

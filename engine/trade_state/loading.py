@@ -1,0 +1,122 @@
+"""What a start needs to know: everything open, where the account stood, and what must not be used
+again.
+
+Runs as one writer's job, so that all of it is from one moment. Bounded: what is open is small, and
+of the executions the newest 50,000 are kept in memory (older ones are still refused by the
+database).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, TypeVar
+
+import msgspec
+
+from engine.model.emergency import Clearing, Trip
+from engine.model.ids import ExecutionId, TripId
+from engine.model.orders import OrderRecord, PositionRecord, TradeRecord
+from engine.model.policy import PolicyDocument
+from engine.model.records import AlarmRecord, EquityMark
+
+__all__ = ["EXECUTIONS_MAX", "OpenState", "load_open"]
+
+EXECUTIONS_MAX: Final = 50_000
+_STREAK_MAX: Final = 1_000
+T = TypeVar("T")
+
+
+class OpenState(msgspec.Struct, frozen=True, kw_only=True):
+    """The open state of one database.
+
+    `orders` are all that are not final, oldest first; `positions` the symbols that are not flat.
+    `totals_json` is the ledger's totals as it last gave them. `loss_streak` counts the losing
+    trades since the last that was not. `highest_number` is the highest client order number of
+    `generation`.
+    """
+
+    generation: int
+    orders: tuple[OrderRecord, ...]
+    positions: tuple[PositionRecord, ...]
+    trades: tuple[TradeRecord, ...]
+    last_mark: EquityMark | None
+    totals_json: bytes | None
+    loss_streak: int
+    highest_number: int
+    executions: tuple[ExecutionId, ...]
+    last_fill_ns: int
+    policy: PolicyDocument | None
+    trips: tuple[Trip, ...]
+    clearings: tuple[Clearing, ...]
+    alarms: tuple[AlarmRecord, ...]
+
+    @property
+    def trips_uncleared(self) -> tuple[Trip, ...]:
+        """In emergency = some trip without a clearing."""
+        cleared: set[TripId] = {trip for clearing in self.clearings for trip in clearing.trips}
+        return tuple(trip for trip in self.trips if trip.id not in cleared)
+
+
+def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
+    """Everything open, as of the last commit."""
+    mark = _one(connection, "SELECT record FROM equity_marks ORDER BY ts_ns DESC LIMIT 1")
+    policy = _one(connection, "SELECT record FROM policy_versions ORDER BY version DESC LIMIT 1")
+    executions = connection.execute(
+        "SELECT execution_id, ts_ns FROM fills ORDER BY ts_ns DESC LIMIT ?", (EXECUTIONS_MAX,)
+    ).fetchall()
+    positions = _all(connection, PositionRecord, "SELECT record FROM positions ORDER BY symbol")
+    return OpenState(
+        generation=generation,
+        orders=_all(
+            connection,
+            OrderRecord,
+            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, rowid",
+        ),
+        positions=tuple(position for position in positions if position.quantity),
+        trades=_all(
+            connection,
+            TradeRecord,
+            "SELECT record FROM trades WHERE closed_ns IS NULL ORDER BY opened_ns, trade_id",
+        ),
+        last_mark=msgspec.json.decode(mark, type=EquityMark) if mark else None,
+        totals_json=_one(connection, "SELECT record FROM account_totals"),
+        loss_streak=_loss_streak(connection),
+        highest_number=connection.execute(
+            "SELECT coalesce(max(number), 0) FROM intents WHERE generation = ?", (generation,)
+        ).fetchone()[0],
+        executions=tuple(row[0] for row in executions),
+        last_fill_ns=executions[0][1] if executions else 0,
+        policy=msgspec.json.decode(policy, type=PolicyDocument) if policy else None,
+        trips=_all(connection, Trip, "SELECT record FROM trips ORDER BY ts_ns, trip_id"),
+        clearings=_all(connection, Clearing, "SELECT record FROM clearings ORDER BY ts_ns"),
+        alarms=_all(
+            connection,
+            AlarmRecord,
+            "SELECT record FROM alarms WHERE cleared_ns IS NULL ORDER BY raised_ns",
+        ),
+    )
+
+
+def _loss_streak(connection: sqlite3.Connection) -> int:
+    closed = _all(
+        connection,
+        TradeRecord,
+        "SELECT record FROM trades WHERE closed_ns IS NOT NULL"
+        f" ORDER BY closed_ns DESC, rowid DESC LIMIT {_STREAK_MAX}",
+    )
+    streak = 0
+    for trade in closed:
+        if trade.realised - trade.fees + trade.funding >= 0:
+            break
+        streak += 1
+    return streak
+
+
+def _all(connection: sqlite3.Connection, kind: type[T], sql: str) -> tuple[T, ...]:
+    decoder = msgspec.json.Decoder(kind)
+    return tuple(decoder.decode(row[0]) for row in connection.execute(sql))
+
+
+def _one(connection: sqlite3.Connection, sql: str) -> bytes | None:
+    row = connection.execute(sql).fetchone()
+    return row[0] if row else None

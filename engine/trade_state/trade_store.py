@@ -1,0 +1,250 @@
+"""`TradeStore`: every change of state with the events that tell of it, in one transaction each.
+
+Why one door: what is on the disk must never be half a change, and no event may tell of a state that
+was not committed, nor a state exist that no event tells of. So each method is one job of the
+writer, which changes the state and appends the events to the outbox. Guarantees: a future is done
+after the commit; jobs are carried out in the order of the calls; an execution, a trip and a
+clearing count once (False, and no events, when they are known already). Does not: decide anything,
+or publish: the caller publishes when the future is done. On the loop. Fails with ``StoreError``,
+and then nothing of the change was applied; ``PolicyConflict`` when somebody else changed the policy
+first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from engine.database import DatabaseReader, DatabaseWriter, read_generation
+from engine.journal import Journal
+from engine.model.emergency import Clearing, Trip
+from engine.model.events import Event
+from engine.model.ids import TradeId
+from engine.model.orders import (
+    Fill,
+    Intent,
+    OrderRecord,
+    OrderState,
+    PositionRecord,
+    TradeRecord,
+)
+from engine.model.policy import PolicyDocument
+from engine.model.records import AlarmRecord, AuditEntry, EquityMark
+from engine.trade_state import audit, changes
+from engine.trade_state.history import TradeHistory
+from engine.trade_state.loading import OpenState, load_open
+
+__all__ = ["BookedFill", "TradeStore"]
+
+T = TypeVar("T")
+
+
+class BookedFill(Protocol):
+    """What one fill does to the books, by shape: the ledger's plan is one.
+
+    `closed` is the trade that ended with it, `trade` the one open after it; `totals` the account's.
+    """
+
+    @property
+    def fill(self) -> Fill: ...
+
+    @property
+    def position(self) -> PositionRecord: ...
+
+    @property
+    def trade(self) -> TradeRecord | None: ...
+
+    @property
+    def closed(self) -> TradeRecord | None: ...
+
+    @property
+    def totals(self) -> msgspec.Struct: ...
+
+
+class TradeStore:
+    """The state of one node in one database."""
+
+    def __init__(
+        self, *, writer: DatabaseWriter, reader: DatabaseReader, journal: Journal, node: str
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._journal = journal
+        self._node = node
+        self.history = TradeHistory(reader=reader)
+
+    # --- orders ----------------------------------------------------------------------------------
+
+    def record_intent(self, intent: Intent, events: Sequence[Event]) -> asyncio.Future[None]:
+        """Make an intent durable, with its order in state intended. An id that exists is
+        refused."""
+        order = OrderRecord(intent=intent, state=OrderState.INTENDED, updated_ns=intent.created_ns)
+
+        def change(connection: sqlite3.Connection) -> None:
+            changes.put_intent(connection, intent, node=self._node)
+            changes.put_order(connection, order)
+
+        return self._change(change, events)
+
+    def record_order(self, order: OrderRecord, events: Sequence[Event]) -> asyncio.Future[None]:
+        """Replace what is known of an order; an adopted one needs no intent of ours."""
+        return self._change(lambda connection: changes.put_order(connection, order), events)
+
+    def record_fill(
+        self, order: OrderRecord, booked: BookedFill, events: Sequence[Event]
+    ) -> asyncio.Future[bool]:
+        """Book an execution: fill, order, position, trades and totals together. False when
+        known."""
+
+        def change(connection: sqlite3.Connection) -> bool:
+            if not changes.put_fill(connection, booked.fill):
+                return False
+            changes.put_order(connection, order)
+            changes.put_position(connection, booked.position)
+            for trade in (booked.closed, booked.trade):
+                if trade is not None:
+                    changes.put_trade(connection, trade)
+            changes.put_totals(connection, booked.totals)
+            self._journal.append_in(connection, events)
+            return True
+
+        return self._writer.submit(change)
+
+    # --- trades ----------------------------------------------------------------------------------
+
+    def save(self, trade: TradeRecord, events: Sequence[Event] = ()) -> asyncio.Future[None]:
+        """Insert or replace a trade."""
+        return self._change(lambda connection: changes.put_trade(connection, trade), events)
+
+    async def get(self, trade_id: TradeId) -> TradeRecord | None:
+        rows = await self._reader.fetch_all(
+            "SELECT record FROM trades WHERE trade_id = ?", (trade_id,)
+        )
+        return msgspec.json.decode(rows[0][0], type=TradeRecord) if rows else None
+
+    def delete(self, trade_id: TradeId) -> asyncio.Future[bool]:
+        """Remove a trade; False when there was none."""
+        return self._writer.submit(lambda connection: changes.delete_trade(connection, trade_id))
+
+    async def list_open_trades(self) -> list[TradeRecord]:
+        """Oldest first."""
+        rows = await self._reader.fetch_all(
+            "SELECT record FROM trades WHERE closed_ns IS NULL ORDER BY opened_ns, trade_id"
+        )
+        return [msgspec.json.decode(row[0], type=TradeRecord) for row in rows]
+
+    # --- account ---------------------------------------------------------------------------------
+
+    def record_equity_mark(
+        self, mark: EquityMark, totals: msgspec.Struct, events: Sequence[Event] = ()
+    ) -> asyncio.Future[None]:
+        """A point of the equity curve, with the totals (and so the peak) of that moment."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            changes.put_equity_mark(connection, mark)
+            changes.put_totals(connection, totals)
+
+        return self._change(change, events)
+
+    def record_totals(
+        self,
+        totals: msgspec.Struct,
+        events: Sequence[Event] = (),
+        *,
+        positions: Iterable[PositionRecord] = (),
+        trades: Iterable[TradeRecord] = (),
+    ) -> asyncio.Future[None]:
+        """Funding, a transfer, a re-base: totals, with the positions and trades they touch."""
+        touched, of_trades = tuple(positions), tuple(trades)
+
+        def change(connection: sqlite3.Connection) -> None:
+            for position in touched:
+                changes.put_position(connection, position)
+            for trade in of_trades:
+                changes.put_trade(connection, trade)
+            changes.put_totals(connection, totals)
+
+        return self._change(change, events)
+
+    # --- policy and emergency
+    # ----------------------------------------------------------------------
+
+    def record_policy_version(
+        self, document: PolicyDocument, expected_version: int, events: Sequence[Event] = ()
+    ) -> asyncio.Future[None]:
+        """Compare and set: `PolicyConflict` unless the newest version is `expected_version` (0:
+        none)."""
+        return self._change(
+            lambda connection: changes.put_policy(
+                connection, document, expected_version=expected_version
+            ),
+            events,
+        )
+
+    def record_trip(self, trip: Trip, events: Sequence[Event] = ()) -> asyncio.Future[bool]:
+        """Remember a trip; False, and no events, when it is known."""
+        return self._change_once(lambda connection: changes.put_trip(connection, trip), events)
+
+    def record_clearing(
+        self, clearing: Clearing, events: Sequence[Event] = ()
+    ) -> asyncio.Future[bool]:
+        """Remember a reset; False, and no events, when it is known."""
+        return self._change_once(
+            lambda connection: changes.put_clearing(connection, clearing), events
+        )
+
+    # --- audit and alarms
+    # --------------------------------------------------------------------------
+
+    def append_audit(
+        self, *, who: str, what: str, why: str, where: str, ts_ns: int
+    ) -> asyncio.Future[AuditEntry]:
+        """Add a link to the audit chain."""
+        return self._writer.submit(
+            lambda connection: audit.append(
+                connection, who=who, what=what, why=why, where=where, ts_ns=ts_ns
+            )
+        )
+
+    async def verify_audit(self) -> int | None:
+        """The first broken link of the audit trail, or None when it is unbroken."""
+        return await self.history.verify_audit()
+
+    def record_alarm(
+        self, alarm: AlarmRecord, events: Sequence[Event] = ()
+    ) -> asyncio.Future[None]:
+        """Insert or replace an alarm by its id."""
+        return self._change(lambda connection: changes.put_alarm(connection, alarm), events)
+
+    # --- start
+    # -------------------------------------------------------------------------------------
+
+    async def load_open(self) -> OpenState:
+        """Everything a start needs, from one moment, for the generation of this database."""
+        return await self._writer.submit(
+            lambda connection: load_open(connection, generation=read_generation(connection))
+        )
+
+    def _change(
+        self, change: Callable[[sqlite3.Connection], None], events: Sequence[Event]
+    ) -> asyncio.Future[None]:
+        def job(connection: sqlite3.Connection) -> None:
+            change(connection)
+            self._journal.append_in(connection, events)
+
+        return self._writer.submit(job)
+
+    def _change_once(
+        self, change: Callable[[sqlite3.Connection], bool], events: Sequence[Event]
+    ) -> asyncio.Future[bool]:
+        def job(connection: sqlite3.Connection) -> bool:
+            is_new = change(connection)
+            if is_new:
+                self._journal.append_in(connection, events)
+            return is_new
+
+        return self._writer.submit(job)
