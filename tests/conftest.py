@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real_display import RealDisplay, missing_display_programs
 from tests.real_redis import RealRedis, find_redis_server
 from tests.waiting import eventually as wait_until
 
@@ -73,6 +74,20 @@ def redis_server() -> Iterator[RealRedis]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture
+def display() -> Iterator[RealDisplay]:
+    """A real X display with a window manager; the test skips where the programs are missing."""
+    missing = missing_display_programs()
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} here; packaging/test.py installs them where it may")
+    real = RealDisplay()
+    try:
+        real.start()
+        yield real
+    finally:
+        real.close()
 
 
 @pytest.fixture

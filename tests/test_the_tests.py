@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real_display import RealDisplay
 from tests.real_redis import RealRedis
 from tests.waiting import eventually
 
@@ -128,3 +129,35 @@ def test_the_redis_server_dies_freezes_and_forgets_on_command(redis_server: Real
     assert not redis_server.is_alive
     redis_server.restart()
     assert redis_server.command("PING") == b"+PONG\r\n"
+
+
+def test_the_display_carries_a_real_press_to_a_real_window(display: RealDisplay) -> None:
+    window = """
+from PySide6.QtWidgets import QApplication, QPushButton
+app = QApplication([])
+button = QPushButton("press")
+button.pressed.connect(lambda: (print("pressed", app.platformName(), flush=True), app.quit()))
+button.setWindowTitle("canary")
+button.showMaximized()
+app.exec()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", window],
+        env=display.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        try:
+            assert display.xdotool("search", "--sync", "--onlyvisible", "--name", "^canary$")
+            for _ in range(100):  # The window may not be maximised under the pointer at once.
+                display.press(600, 400)
+                try:
+                    program.wait(timeout=0.1)
+                except subprocess.TimeoutExpired:
+                    continue
+                break
+            assert program.returncode == 0
+            assert program.stdout is not None
+            assert program.stdout.read() == "pressed xcb\n"
+        finally:
+            program.kill()
