@@ -1,0 +1,89 @@
+"""Reads of the account shared by everyone who needs one that began after they asked.
+
+Why: ten symbols that each re-read their position after a cancel would cost ten account-wide reads.
+A reading says when it began and ended, because an answer tells only of the time before it was
+given. A call that hangs keeps nobody waiting: after a quarter of a second the next one starts
+beside it. Times are nanoseconds of the monotonic clock. A failed read is a `Failure`, never an
+empty account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from engine.emergency_stop.failures import Failure, attempt
+from engine.ports.clock import Clock
+from engine.runtime import Tasks, within
+
+T = TypeVar("T")
+READ_WAIT_S = 2.0
+_OVERTAKE_AFTER_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(Generic[T]):
+    """What the venue said, and between which two moments it looked."""
+
+    value: T
+    began_ns: int
+    ended_ns: int
+
+
+class FreshReads(Generic[T]):
+    """One kind of account-wide read."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        clock: Clock,
+        tasks: Tasks,
+        fetch: Callable[[], Coroutine[Any, Any, T]],
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._tasks = tasks
+        self._fetch = fetch
+        self._current: asyncio.Task[Reading[T] | Failure] | None = None
+        self._queued: asyncio.Task[Reading[T] | Failure] | None = None
+
+    async def fresh(self) -> Reading[T] | Failure:
+        """A reading that began now or later."""
+        if self._current is None or self._current.done():
+            self._current = self._tasks.spawn(f"stop-read-{self._name}", self._read())
+            task = self._current
+        else:
+            if self._queued is None:
+                self._queued = self._tasks.spawn(
+                    f"stop-read-{self._name}-next", self._read_after(self._current)
+                )
+            task = self._queued
+        return await asyncio.shield(task)
+
+    async def _read_after(
+        self, earlier: asyncio.Task[Reading[T] | Failure]
+    ) -> Reading[T] | Failure:
+        try:
+            await within(self._clock, _OVERTAKE_AFTER_S, _ended(earlier))
+        except TimeoutError:
+            pass
+        # From here on whoever asks needs a later one than this.
+        self._current, self._queued = self._queued, None
+        return await self._read()
+
+    async def _read(self) -> Reading[T] | Failure:
+        began_ns = self._clock.monotonic_ns()
+        value = await attempt(self._clock, READ_WAIT_S, self._fetch)
+        if isinstance(value, Failure):
+            return value
+        return Reading(value=value, began_ns=began_ns, ended_ns=self._clock.monotonic_ns())
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait({task})
+
+
+__all__ = ["READ_WAIT_S", "FreshReads", "Reading"]
