@@ -13,7 +13,7 @@ from engine.kernel.parts import Parts
 from engine.model.emergency import Condition, Scope, Trip, TripSource
 from engine.model.snapshots import EngineState
 
-STARTED = "started"
+NEEDS_START = "needs_start"
 HALTED = "halted"
 REDUCE_ONLY = "reduce_only"
 
@@ -89,11 +89,11 @@ class OperatorCommands:
         unmet = tuple(entry for entry in self._start_conditions() if not entry.met)
         if unmet:
             return self.result(ok=False, message="not started", unmet=unmet)
-        await self._remember(STARTED, "yes")
+        await self._remember(NEEDS_START, None)
         await self._audit("start", reason)
         # The stop may have been pressed while the disk was busy: it wins.
         if mode.state is EngineState.LATCHED:
-            await self._remember(STARTED, None)
+            await self._remember(NEEDS_START, "the stop was pressed during START")
             return self.result(ok=False, message="the stop was pressed meanwhile")
         mode.go(EngineState.RUNNING, reason)
         return self.result(ok=True, message="running")
@@ -111,4 +111,4 @@ class OperatorCommands:
         )
 
 
-__all__ = ["HALTED", "REDUCE_ONLY", "STARTED", "OperatorCommands"]
+__all__ = ["HALTED", "NEEDS_START", "REDUCE_ONLY", "OperatorCommands"]

@@ -1,8 +1,8 @@
 """Opens everything on disk in the one right order, and closes it in the opposite one.
 
-Order: lock, latch (armed only together with a new data directory), state database with migrations and
-generation, journal, trade state. The latch is read before anything else can fail, so that a broken
-database never hides a stop.
+Order: lock, latch (armed only together with a new data directory), state database with migrations
+and generation, journal, trade state. The latch is read before anything else can fail, so that a
+broken database never hides a stop.
 """
 
 from __future__ import annotations

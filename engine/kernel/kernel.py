@@ -1,0 +1,241 @@
+"""`Kernel`: the life of an engine: gated start, standing tasks, staged stop.
+
+Start is a gate (load, link, reconcile, then risk may be taken) and recovery after a crash is the
+same path. A step that fails leaves the engine in STANDBY with the reason, and is tried again. Stop
+has named stages with a timeout each. The kernel never asks which event loop runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from engine.kernel.client import LocalClient
+from engine.kernel.operator_commands import NEEDS_START
+from engine.kernel.parts import Parts
+from engine.kernel.summary import digest, run_summary
+from engine.model.errors import VenueError
+from engine.model.events import RecoveryStep
+from engine.model.snapshots import EngineState
+from engine.runtime import within
+
+_log = logging.getLogger(__name__)
+_LINK_WAIT_S = 5.0
+_RETRY_S = 2.0
+_SETTLE_S = 3.0
+_LATCH_POLL_S = 1.0
+_PRUNE_EVERY_S = 300.0
+_STAGE_S = 10.0
+
+
+class Kernel:
+    """One engine. Built by `engine.kernel.build`, which hands it its parts."""
+
+    def __init__(self, *, parts: Parts, client: LocalClient) -> None:
+        self._parts = parts
+        self.client = client
+        self._feed_done = asyncio.Event()
+        self._began_ns = parts.stopwatch()
+        self.faults: list[str] = []
+
+    @property
+    def parts(self) -> Parts:
+        """For the composition roots, tests and benchmarks."""
+        return self._parts
+
+    # --- start ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the gate step by step; returns when READY, RUNNING, LATCHED or STANDBY."""
+        parts = self._parts
+        parts.mode.go(EngineState.STARTING, "starting")
+        await self._step("link", self._link)
+        self._restore_books()
+        parts.stop.restore(parts.storage.latch_state)
+        self._compare_trips()
+        reconciled = await self._step("reconcile", self._reconcile)
+        self._start_tasks()
+        if not reconciled:
+            parts.mode.go(
+                EngineState.STANDBY, "the venue has not answered the first reconciliation"
+            )
+            parts.tasks.spawn("standby", self._leave_standby())
+            return
+        self._open_gate()
+
+    async def _step(self, name: str, step: Callable[[], Awaitable[bool]]) -> bool:
+        began = self._parts.stopwatch()
+        ok = await step()
+        self._parts.bus.emit(
+            RecoveryStep(
+                **self._parts.stamper(),
+                step=name,
+                ok=ok,
+                duration_ms=(self._parts.stopwatch() - began) / 1e6,
+            )
+        )
+        return ok
+
+    async def _link(self) -> bool:
+        """Give Redis a moment to answer; without it the start goes on and the gate stays shut."""
+        parts = self._parts
+        await parts.redis.start()
+        try:
+            await within(parts.io_clock, _LINK_WAIT_S, parts.redis.wait_until_settled())
+        except TimeoutError:
+            return False
+        return True
+
+    def _restore_books(self) -> None:
+        parts, state = self._parts, self._parts.storage.open_state
+        parts.execution.desk.restore(state.orders)
+        parts.execution.booking.restore(state.executions, last_fill_ns=state.last_fill_ns)
+        parts.alarms.restore(state.alarms)
+
+    def _compare_trips(self) -> None:
+        """A trip that the database knows uncleared and the latch does not is a stop (R-POL-6)."""
+        parts = self._parts
+        uncleared = parts.storage.open_state.trips_uncleared
+        if uncleared and not parts.stop.is_latched():
+            first = uncleared[0]
+            parts.stop.trip(
+                source=first.source,
+                reason=f"uncleared in the database, armed in the latch file: {first.reason}",
+            )
+
+    async def _reconcile(self) -> bool:
+        try:
+            await self._parts.execution.reconciliation.run()
+        except (VenueError, TimeoutError) as error:
+            _log.warning("reconciliation at the start: %s", error)
+            return False
+        return True
+
+    async def _leave_standby(self) -> None:
+        while not await self._step("reconcile", self._reconcile):
+            await self._parts.clock.sleep(_RETRY_S)
+        self._open_gate()
+
+    def _open_gate(self) -> None:
+        """Paper trades by itself, except after a reset: then it waits for START, over restarts."""
+        parts = self._parts
+        standing = parts.storage.open_state.standing
+        if NEEDS_START in standing or parts.stop.is_latched():
+            parts.mode.go(EngineState.READY, standing.get(NEEDS_START, "waiting for a reset"))
+        else:
+            parts.mode.go(EngineState.RUNNING, "paper trading")
+
+    # --- standing tasks -------------------------------------------------------------------------
+
+    def _start_tasks(self) -> None:
+        parts = self._parts
+        parts.execution.start()
+        spawn = parts.tasks.spawn
+        spawn("policy", parts.policy.run(), forever=True)
+        spawn("marks", parts.mark_watch.run(), forever=True)
+        spawn("latch file", self._poll_latch(), forever=True)
+        spawn("retention", self._prune(), forever=True)
+        spawn("feed", self._run_feed())
+        parts.loop_lag.start()
+
+    async def _run_feed(self) -> None:
+        """Push the market until it ends (a recording does; the simulated one never)."""
+        try:
+            await self._parts.feed.run(self._parts.market)
+        finally:
+            self._feed_done.set()
+
+    async def _poll_latch(self) -> None:
+        """A latch written from outside (`seawall panic` with a silent engine) is a stop."""
+        while True:
+            await self._parts.clock.sleep(_LATCH_POLL_S)
+            await self._parts.stop.poll_latch_file()
+            self._parts.mode.tell()
+
+    async def _prune(self) -> None:
+        while True:
+            await self._parts.clock.sleep(_PRUNE_EVERY_S)
+            await self._parts.storage.journal.prune()
+
+    # --- running and stopping -------------------------------------------------------------------
+
+    async def run_until_feed_ends(self) -> None:
+        """Wait for the end of a recording, and for what is in flight to settle."""
+        await self._feed_done.wait()
+        await self._parts.clock.sleep(_SETTLE_S)
+
+    async def stop(self) -> None:
+        """Stop in stages; positions stay where they are, with their stops at the venue."""
+        parts = self._parts
+        parts.mode.go(EngineState.STOPPING, "stopping")
+        await self._stage("tasks", self._end_tasks())
+        await self._stage("emergency stop", parts.stop.aclose())
+        await self._stage("bus", parts.bus.drain(_STAGE_S))
+        await self._stage("redis", self._drain_redis())
+        await self._stage("venue", parts.venue.close())
+        parts.mode.go(EngineState.OFF, "stopped")
+        await self._stage("storage", parts.storage.close())
+
+    async def _end_tasks(self) -> None:
+        parts = self._parts
+        parts.loop_lag.stop()
+        stuck = await parts.tasks.cancel_all()
+        if stuck:
+            _log.error("still running after the stop: %s", ", ".join(stuck))
+
+    async def _drain_redis(self) -> None:
+        await self._parts.redis.drain(_STAGE_S)
+        await self._parts.redis.stop()
+
+    async def _stage(self, name: str, work: Awaitable[Any]) -> None:
+        """A stage in real time: a stage that hangs must not keep the process alive."""
+        try:
+            async with asyncio.timeout(_STAGE_S + 2.0):
+                await work
+        except TimeoutError:
+            _log.error("stage %s of the stop did not end in time", name)
+            self.faults.append(f"stop stage {name} timed out")
+
+    # --- summary --------------------------------------------------------------------------------
+
+    async def summary(self) -> dict[str, Any]:
+        """The run summary; call it before `stop`."""
+        parts = self._parts
+        history = parts.storage.store.history
+        orders = await history.orders()
+        fills = await history.fills()
+        balanced = await self._books_equal_the_venues()
+        outages = [
+            {
+                "from_ns": outage.from_ns,
+                "to_ns": outage.to_ns,
+                "entries_sent": parts.gatekeeper.entries_sent_between(outage.from_ns, outage.to_ns),
+            }
+            for outage in parts.redis.outages
+        ]
+        return run_summary(
+            self.client.snapshot(),
+            ok=balanced and not self.faults,
+            seed=parts.options.effective.market.seed,
+            duration_s=(parts.stopwatch() - self._began_ns) / 1e9,
+            orders=len(orders),
+            books=parts.ledger.books(),
+            outages=outages,
+            run_digest=digest(orders, fills),
+        )
+
+    async def _books_equal_the_venues(self) -> bool:
+        """Positions and balance are the venue's own, to the last decimal."""
+        parts = self._parts
+        theirs = {entry.symbol: entry.quantity for entry in await parts.venue.positions()}
+        ours = {entry.symbol: entry.quantity for entry in parts.ledger.positions()}
+        balance = await parts.venue.balance()
+        if theirs != ours or balance.balance != parts.ledger.account().balance:
+            _log.error("our books %s differ from the venue's %s", ours, theirs)
+            return False
+        return True
+
+
+__all__ = ["Kernel"]
