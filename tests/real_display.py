@@ -59,7 +59,9 @@ class RealDisplay:
             words = (self._folder / "display.log").read_text(errors="replace")[-1000:]
             raise RuntimeError(f"Xvfb did not come up; it said:\n{words}")
         self.name = f":{number}"
-        self._spawn(["openbox", "--sm-disable"], environment=self.environment())
+        # The window manager's own cache would be in the person's home.
+        at_home = {"XDG_CACHE_HOME": str(self._folder), "XDG_CONFIG_HOME": str(self._folder)}
+        self._spawn(["openbox", "--sm-disable"], environment={**self.environment(), **at_home})
         self.xdotool("getdisplaygeometry")
 
     def environment(self) -> dict[str, str]:
