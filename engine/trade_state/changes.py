@@ -28,6 +28,7 @@ __all__ = [
     "put_order",
     "put_policy",
     "put_position",
+    "put_standing",
     "put_totals",
     "put_trade",
     "put_trip",
@@ -106,6 +107,14 @@ def put_trade(connection: sqlite3.Connection, trade: TradeRecord) -> None:
 def delete_trade(connection: sqlite3.Connection, trade_id: str) -> bool:
     """False when there was none."""
     return _is_new(connection, "DELETE FROM trades WHERE trade_id = ?", trade_id)
+
+
+def put_standing(connection: sqlite3.Connection, name: str, value: str | None) -> None:
+    """Remember a word of the operator, or with None forget it."""
+    if value is None:
+        connection.execute("DELETE FROM standing WHERE name = ?", (name,))
+    else:
+        connection.execute("INSERT OR REPLACE INTO standing VALUES (?, ?)", (name, value))
 
 
 def put_equity_mark(connection: sqlite3.Connection, mark: EquityMark) -> None:

@@ -49,6 +49,8 @@ class OpenState(msgspec.Struct, frozen=True, kw_only=True):
     trips: tuple[Trip, ...]
     clearings: tuple[Clearing, ...]
     alarms: tuple[AlarmRecord, ...]
+    # What an operator said that outlives a restart, by name.
+    standing: dict[str, str]
 
     @property
     def trips_uncleared(self) -> tuple[Trip, ...]:
@@ -94,6 +96,7 @@ def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
             AlarmRecord,
             "SELECT record FROM alarms WHERE cleared_ns IS NULL ORDER BY raised_ns",
         ),
+        standing=dict(connection.execute("SELECT name, value FROM standing").fetchall()),
     )
 
 

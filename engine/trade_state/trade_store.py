@@ -210,6 +210,14 @@ class TradeStore:
             )
         )
 
+    def record_standing(
+        self, name: str, value: str | None, events: Sequence[Event] = ()
+    ) -> asyncio.Future[None]:
+        """Remember what an operator said beyond a restart; None forgets it."""
+        return self._change(
+            lambda connection: changes.put_standing(connection, name, value), events
+        )
+
     async def verify_audit(self) -> int | None:
         """The first broken link of the audit trail, or None when it is unbroken."""
         return await self.history.verify_audit()

@@ -381,3 +381,14 @@ async def test_the_first_broken_link_is_named(desk: Desk, tampering: str, broken
     await audited(desk, 10)
     await desk.writer.submit(lambda c: c.execute(tampering))
     assert await desk.store.verify_audit() == broken
+
+
+async def test_what_an_operator_said_outlives_a_restart_until_it_is_unsaid(tmp_path: Path) -> None:
+    first = await open_desk(tmp_path / "state.db")
+    await first.store.record_standing("halted", "before the news")
+    await first.store.record_standing("needs_start", "after a reset")
+    await first.store.record_standing("needs_start", None)
+    await close_desk(first)
+    again = await open_desk(tmp_path / "state.db")
+    assert (await again.store.load_open()).standing == {"halted": "before the news"}
+    await close_desk(again)
