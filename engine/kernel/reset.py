@@ -1,34 +1,44 @@
-"""The guarded reset of the emergency stop (R-ESS-5): one list of conditions, and starts nothing.
+"""The guarded reset and the conditions of a start (R-ESS-5): one list each, for every face.
 
-Trips are cleared by name, every measure that would trip again is re-based by name or must change
-first, and all of it is audited. Order: START needed is durable first, then the latch is armed, then
-trip clearing, re-bases and audit are recorded; a crash anywhere in between leaves the engine latched or
-READY, never trading.
+A reset clears trips by name, re-bases by name every measure that would trip again, and starts
+nothing. Order: START needed is made durable first, then the latch is armed, then clearing, re-bases
+and audit are recorded; a crash anywhere in between leaves the engine latched or READY, never
+trading.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.api import CommandResult
-from engine.emergency_stop import ResetFacts, reset_conditions
+from engine.emergency_stop import (
+    ResetFacts,
+    StartFacts,
+    reset_conditions,
+    start_conditions,
+    unmet,
+)
 from engine.kernel.operator_commands import NEEDS_START, OperatorCommands
 from engine.kernel.parts import Parts
 from engine.model.emergency import REBASES, Clearing, Condition, ResetRequest
 from engine.model.errors import StoreError
-from engine.model.snapshots import EngineState, LinkState
+from engine.model.snapshots import EngineState
 from engine.risk import DrawdownState
 
-_WHY_MIN_BALANCE = "equity is below min_balance: lower it in the policy, or add capital"
+# console.md 2.4: 60 s; a newcomer's paper desk has no exchange that could flap.
+PAPER_LINKS_UP_S = 5.0
 
 
-class ResetCommand:
-    """Checks and carries out a reset."""
+class ResetDesk:
+    """Lists conditions, and carries out a reset when all are met."""
 
     def __init__(self, *, parts: Parts, commands: OperatorCommands) -> None:
         self._parts = parts
         self._commands = commands
+        self._began_ns = parts.clock.monotonic_ns()
 
     def would_trip_again(self) -> tuple[str, ...]:
-        """Measures that would trip again at once."""
+        """Measures that would trip again at once, by the names a reset re-bases them with."""
         parts = self._parts
         account = parts.ledger.account()
         found = parts.breaker.would_trip(
@@ -37,13 +47,139 @@ class ResetCommand:
             day_start=account.day_start_equity,
             losses=account.loss_streak,
         )
-        capital = parts.policy.active().governor
         loss = (account.capital - account.equity) / account.capital
-        return (*found, "capital") if loss >= capital.hard else found
+        return (*found, "capital") if loss >= parts.policy.active().governor.hard else found
 
-    def conditions(self, request: ResetRequest | None = None) -> tuple[Condition, ...]:
-        """The list for console and command line; without a request, as far as it can be told."""
-        raise NotImplementedError
+    def reset_list(self, request: ResetRequest | None = None) -> tuple[Condition, ...]:
+        """Every condition of a reset, met or not."""
+        parts = self._parts
+        stop = parts.stop.snapshot()
+        bus = parts.bus.snapshot()
+        up_s = (parts.clock.monotonic_ns() - self._began_ns) / 1e9
+        age_s = parts.market.youngest_age_s()
+        fresh = age_s is not None and age_s <= parts.policy.active().max_market_data_age_s
+        facts = ResetFacts(
+            trips=parts.stop.trips,
+            proof=parts.stop.flat_proof(),
+            positions_open=stop.positions_open,
+            orders_open=stop.orders_open,
+            links_up_s={
+                "order link": up_s if parts.venue.is_connected() else None,
+                "data link": up_s if fresh else None,
+                "engine": up_s,
+            },
+            queue_utilisation=bus.utilisation,
+            since_last_drop_s=parts.bus.since_last_drop_s(),
+            alarms_unacknowledged=tuple(
+                alarm.code
+                for alarm in parts.alarms.snapshot()
+                if alarm.priority == 1 and alarm.state == "new"
+            ),
+            would_trip_again=self.would_trip_again(),
+            database_why=self._database_why(),
+            latch_why=stop.damage,
+            links_up_needed_s=PAPER_LINKS_UP_S,
+        )
+        return reset_conditions(facts, request)
+
+    def start_list(self) -> tuple[Condition, ...]:
+        """Every condition of READY → RUNNING."""
+        parts = self._parts
+        redis = parts.redis
+        account_state = parts.breaker.state
+        hard = account_state in {DrawdownState.HARD, DrawdownState.UNKNOWN}
+        base = parts.mode.base
+        redis_ok = redis.is_standalone or (redis.is_up() and not redis.recovering)
+        reconciled = parts.execution.reconciliation.last_ok_ns is not None
+        facts = StartFacts(
+            latched=parts.stop.is_latched(),
+            trips=parts.stop.trips,
+            ready_why="" if base is EngineState.READY else f"the engine is {base.value}",
+            database_why=self._database_why(),
+            redis_why="" if redis_ok else redis.snapshot().cause or "Redis is not up",
+            venue_why="" if parts.venue.is_connected() else "the venue's stream is down",
+            reconciled_why="" if reconciled else "not yet compared with the venue",
+            market_age_s=parts.market.youngest_age_s(),
+            market_age_max_s=float(parts.policy.active().max_market_data_age_s),
+            policy_age_s=parts.policy.age_s() or 0.0,
+            policy_age_max_s=float(parts.policy.active().max_policy_age_s),
+            queue_why="the event queue is saturated" if parts.bus.is_saturated() else "",
+            drawdown_why=f"drawdown is {account_state.value}" if hard else "",
+        )
+        return start_conditions(facts)
+
+    def _database_why(self) -> str:
+        writer = self._parts.storage.writer
+        if not writer.healthy:
+            return writer.last_error
+        backlog = self._parts.execution.recorder.backlog
+        return f"{backlog} changes are not saved yet" if backlog else ""
+
+    async def reset(self, request: ResetRequest) -> CommandResult:
+        """Carry out a reset, or answer with what is missing."""
+        parts = self._parts
+        if not parts.stop.is_latched():
+            return self._commands.result(ok=False, message="the emergency stop is not latched")
+        missing = unmet(self.reset_list(request))
+        if missing:
+            return self._commands.result(ok=False, message="not reset", unmet=missing)
+        try:
+            await parts.storage.store.record_standing(NEEDS_START, "after a reset")
+        except StoreError as error:
+            condition = Condition(condition="database", met=False, why=str(error))
+            return self._commands.result(ok=False, message="not reset", unmet=(condition,))
+        clearing = Clearing(
+            id=parts.ids.next("c"),
+            trips=request.clear,
+            author=request.author,
+            cause=request.cause,
+            reason=request.reason,
+            ts_ns=parts.clock.now_ns(),
+        )
+        if parts.mode.base is EngineState.RUNNING:
+            # Before the latch opens, so that no moment exists in which an entry could leave.
+            parts.mode.go(EngineState.READY, "after a reset; START is needed")
+        missing = await parts.stop.clear(clearing, accept_residual=request.accept_residual)
+        if missing:
+            return self._commands.result(ok=False, message="not reset", unmet=missing)
+        rebased = self._rebase(request)
+        parts.mode.tell()
+        await self._record(clearing, request, rebased)
+        answer = self._commands.result(ok=True, message="reset; START is needed to trade")
+        return msgspec.structs.replace(answer, rebased=rebased)
+
+    def _rebase(self, request: ResetRequest) -> dict[str, str]:
+        parts = self._parts
+        rebased: dict[str, str] = {}
+        for measure in REBASES:
+            if measure in request.rebase:
+                before, after = parts.ledger.rebase(measure)
+                rebased[measure] = f"{before} → {after}"
+        if "capital" in request.rebase:
+            parts.governor.rebase(is_flat=not parts.ledger.positions())
+        parts.breaker.rearm()
+        parts.account.judge()
+        return rebased
+
+    async def _record(
+        self, clearing: Clearing, request: ResetRequest, rebased: dict[str, str]
+    ) -> None:
+        store, ts_ns = self._parts.storage.store, self._parts.clock.now_ns()
+        await store.record_clearing(clearing)
+        await store.record_totals(self._parts.ledger.totals)
+        words = f"{request.cause}: {request.reason}"
+        trips = ", ".join(clearing.trips)
+        await store.append_audit(
+            who=request.author, what=f"reset of {trips}", why=words, where="engine", ts_ns=ts_ns
+        )
+        for measure, change in rebased.items():
+            await store.append_audit(
+                who=request.author,
+                what=f"re-base {measure}: {change}",
+                why=words,
+                where="engine",
+                ts_ns=ts_ns,
+            )
 
 
-__all__ = ["ResetCommand"]
+__all__ = ["PAPER_LINKS_UP_S", "ResetDesk"]

@@ -1,0 +1,113 @@
+"""`LocalClient`: the engine's door (`EngineClient`) for faces in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from engine.api import CommandResult, HistoryPoint, PolicyVersion
+from engine.kernel.operator_commands import OperatorCommands
+from engine.kernel.parts import Parts
+from engine.kernel.policy_commands import PolicyCommands
+from engine.kernel.reset import ResetDesk
+from engine.kernel.safeguards import safeguards
+from engine.kernel.snapshot_maker import SnapshotMaker
+from engine.model.emergency import ResetRequest, Scope, Trip, TripSource
+from engine.model.events import Event
+from engine.model.policy import PolicyDocument
+from engine.model.snapshots import EngineSnapshot, SafeguardSnapshot
+
+_HISTORY_POINTS = 4_000
+
+
+class LocalClient:
+    """Implements `EngineClient`."""
+
+    def __init__(self, *, parts: Parts) -> None:
+        self._parts = parts
+        self._commands = OperatorCommands(parts=parts, conditions=lambda: self._reset.start_list())
+        self._reset = ResetDesk(parts=parts, commands=self._commands)
+        self._policy = PolicyCommands(parts=parts, answer=self.answer)
+        self._snapshots = SnapshotMaker(
+            parts=parts,
+            start_conditions=self._reset.start_list,
+            reset_conditions=self._reset.reset_list,
+            would_trip_again=self._reset.would_trip_again,
+        )
+
+    def snapshot(self) -> EngineSnapshot:
+        return self._snapshots.make()
+
+    def safeguards(self) -> dict[str, SafeguardSnapshot]:
+        """Every safeguard that is built, with its latest proof."""
+        return safeguards(self._parts)
+
+    def answer(self) -> CommandResult:
+        """A positive answer with the state as it is now."""
+        return self._commands.result(ok=True)
+
+    def subscribe(self, handler: Callable[[Event], None]) -> Callable[[], None]:
+        def hear(event: Event) -> None:
+            if type(event).FAST:
+                handler(event)
+
+        return self._parts.bus.subscribe(hear, name="face")
+
+    def trip(self, *, source: TripSource, reason: str, scope: Scope = Scope.NODE) -> Trip:
+        return self._commands.trip(source=source, reason=reason, scope=scope)
+
+    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
+        return await self._commands.pause_closing(paused=paused, reason=reason)
+
+    async def halt(self, *, reason: str) -> CommandResult:
+        return await self._commands.halt(reason=reason)
+
+    async def resume(self, *, reason: str) -> CommandResult:
+        return await self._commands.resume(reason=reason)
+
+    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
+        return await self._commands.reduce_only(on=on, reason=reason)
+
+    async def start(self, *, reason: str) -> CommandResult:
+        return await self._commands.start(reason=reason)
+
+    async def reset(self, request: ResetRequest) -> CommandResult:
+        return await self._reset.reset(request)
+
+    def policy(self) -> PolicyDocument:
+        return self._parts.policy.get_policy()
+
+    async def check_policy(self, changes: Mapping[str, str]) -> CommandResult:
+        return await self._policy.check(changes)
+
+    async def update_policy(
+        self, changes: Mapping[str, str], *, base_version: int, author: str, reason: str
+    ) -> CommandResult:
+        return await self._policy.update(
+            changes, base_version=base_version, author=author, reason=reason
+        )
+
+    async def set_policy_mode(self, name: str, *, author: str, reason: str) -> CommandResult:
+        return await self._policy.set_mode(name, author=author, reason=reason)
+
+    async def rollback_policy(self, version: int, *, author: str, reason: str) -> CommandResult:
+        return await self._policy.rollback(version, author=author, reason=reason)
+
+    async def policy_history(self) -> tuple[PolicyVersion, ...]:
+        return await self._policy.history()
+
+    async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
+        return await self._commands.acknowledge_alarm(alarm_id)
+
+    async def equity_history(self, *, since_ns: int) -> tuple[HistoryPoint, ...]:
+        marks = await self._parts.storage.store.history.equity(
+            from_ns=since_ns, to_ns=self._parts.clock.now_ns(), points=_HISTORY_POINTS
+        )
+        return tuple(
+            HistoryPoint(
+                ts_ns=mark.ts_ns, equity=mark.equity, peak=mark.peak, drawdown=mark.drawdown
+            )
+            for mark in marks
+        )
+
+
+__all__ = ["LocalClient"]

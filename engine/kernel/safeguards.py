@@ -1,0 +1,87 @@
+"""Every safeguard that is built: ACTIVE, or why not, by its latest proof and that proof's age.
+
+What is not built yet is absent, never INACTIVE (contract.md, Status).
+"""
+
+from __future__ import annotations
+
+from engine.kernel.parts import Parts
+from engine.model.snapshots import LinkState, SafeguardSnapshot
+
+ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
+
+
+def _of(why_not: str, proof: str, age_s: float | None = None) -> SafeguardSnapshot:
+    return SafeguardSnapshot(
+        state=INACTIVE if why_not else ACTIVE, why=why_not, proof=proof, proof_age_s=age_s
+    )
+
+
+def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
+    """State of each, by the contract's names."""
+    profile = parts.policy.active()
+    now_ns = parts.clock.now_ns()
+    writer = parts.storage.writer
+    redis = parts.redis.snapshot()
+    journal = parts.storage.journal.snapshot()
+    reconciliation = parts.execution.reconciliation
+    ran_ns = reconciliation.last_ok_ns
+    age_s = parts.policy.age_s()
+    stop = parts.stop.snapshot()
+    positions = parts.ledger.positions()
+    bare = [
+        position.symbol
+        for position in positions
+        if parts.execution.protection.trigger_price(position.symbol) is None
+    ]
+    blind = ", ".join(sorted(parts.mark_watch.blind))
+    holding = profile.max_hold_s
+    linked = redis.state in {LinkState.UP, LinkState.REPLAYING} or parts.redis.is_standalone
+    bus = parts.bus.snapshot()
+    return {
+        "single_policy": _of(
+            parts.policy.fault, f"version {parts.policy.version} confirmed", age_s
+        ),
+        "ess_closes_positions": _of(
+            stop.damage, f"stop {stop.state.value}, latch file written and read back"
+        ),
+        "event_buffer": _of(
+            "" if writer.healthy else writer.last_error,
+            f"{journal.written} events written, {journal.pending} waiting",
+        ),
+        "trade_state": _of(
+            "" if writer.healthy else writer.last_error,
+            f"commit p99 {writer.statistics().commit_ms_p99:.1f} ms",
+        ),
+        "drawdown_monitor": _of(
+            f"no price for {blind}" if blind else "", f"{parts.breaker.checks} checks"
+        ),
+        "trading_gate": _of("", f"{parts.gatekeeper.blocks} entries blocked"),
+        "order_retry": _of("", f"{parts.execution.entries.retries} retries"),
+        "reconciliation": _of(
+            "" if ran_ns is not None else "has not run yet",
+            f"{reconciliation.divergences} divergences repaired",
+            None if ran_ns is None else (now_ns - ran_ns) / 1e9,
+        ),
+        "ordered_replay": _of(
+            "" if linked else redis.cause,
+            "standalone: the commit acknowledges"
+            if parts.redis.is_standalone
+            else f"{redis.replayed} events replayed",
+            redis.last_answer_age_s,
+        ),
+        "signal_throttle": _of("", f"{profile.signal_rate} a second, {profile.signal_queue} wait"),
+        "idempotency": _of("", f"{parts.execution.booking.fills} executions booked once"),
+        "governor": _of("", parts.governor.state.value),
+        "stale_positions": _of(
+            "" if holding else "max_hold_s is 0 (off)", f"closed after {holding} s"
+        ),
+        "queue_monitor": _of("", f"{bus.size} of {bus.capacity}, high water {bus.high_water}"),
+        "protective_orders": _of(
+            f"no stop yet for {', '.join(bare)}" if bare else "",
+            f"{len(positions) - len(bare)} stops rest at the venue",
+        ),
+    }
+
+
+__all__ = ["safeguards"]
