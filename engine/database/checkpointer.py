@@ -4,7 +4,9 @@ Two steps. A passive checkpoint on this thread moves nearly everything while the
 can never catch the pages of the newest commits. So the writer then finishes it between two groups,
 which is only a few pages, and the next commit begins the WAL at its start. That matters for speed,
 not only for size: overwriting a WAL costs half of what growing one does (measured: 60 and 115 µs a
-synced commit). Fails: silently but counted (``failures``): a disk that refuses is noticed by the
+synced commit).
+
+Fails: silently but counted (``failures``): a disk that refuses is noticed by the
 writer, and a WAL that was not checkpointed is longer, never wrong.
 """
 
@@ -22,7 +24,8 @@ __all__ = ["Checkpointer"]
 class Checkpointer:
     """Started and closed by the writer's thread."""
 
-    ROWS: Final = 500
+    # How many pages may wait for a checkpoint. SQLite's own default is 1,000.
+    PAGES: Final = 2_000
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -137,7 +137,7 @@ class GroupCommitter:
                 index += 1
                 continue
             end = index + 1
-            while end < len(group) and group[end][0] is function and group[end][1] is not None:
+            while end < len(group) and group[end][0] == function and group[end][1] is not None:
                 end += 1
             self._run_batch(group[index:end], outcomes)
             index = end

@@ -50,6 +50,8 @@ _Item = TypeVar("_Item")
 
 _IDLE_S: Final = 0.25
 _PROBE_S: Final = 1.0
+_PAGES_PER_GROUP: Final = 6
+_ROWS_PER_PAGE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +347,10 @@ class DatabaseWriter:
             self._checkpointer.wake()
 
     def _care_for_wal(self, connection: sqlite3.Connection, rows: int) -> None:
-        self._uncheckpointed += rows
-        if self._uncheckpointed >= self._checkpointer.ROWS:
+        # The WAL's length cannot be asked for without a checkpoint. A commit writes a handful of
+        # pages, one for each table and index it touches, and rows in a row share theirs.
+        self._uncheckpointed += _PAGES_PER_GROUP + rows // _ROWS_PER_PAGE
+        if self._uncheckpointed >= self._checkpointer.PAGES:
             self._uncheckpointed = 0
             self._checkpointer.wake()
         if self._checkpointer.is_finish_wanted:

@@ -64,6 +64,7 @@ class Journal:
         self._replay: tuple[float, float] | None = None
         # Belongs to the writer's thread: what the running transaction has appended.
         self._uncommitted: list[Appended] = []
+        self._committed_seq = 0
         writer.join(self)
 
     async def open(self, *, standalone: bool) -> None:
@@ -72,7 +73,12 @@ class Journal:
 
         What was committed under standalone stays acknowledged when a link is used later.
         """
-        self._adopt(await self._writer.submit(lambda c: outbox.set_standalone(c, standalone)))
+        self._adopt(await self._writer.submit(partial(self._open, standalone=standalone)))
+
+    def _open(self, connection: sqlite3.Connection, *, standalone: bool) -> Cursor:
+        cursor = outbox.set_standalone(connection, standalone)
+        self._committed_seq = cursor.tail_seq
+        return cursor
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -83,7 +89,12 @@ class Journal:
     def append_in(self, connection: sqlite3.Connection, events: Sequence[Event]) -> None:
         """Append within the transaction of the running job. Writer's thread only."""
         if events:
-            self._uncommitted += outbox.insert(connection, events)
+            self._uncommitted += outbox.insert(connection, events, after_seq=self._last_seq())
+
+    def _last_seq(self) -> int:
+        """The newest number given, committed or in the running transaction. Writer's thread
+        only."""
+        return self._uncommitted[-1].last_seq if self._uncommitted else self._committed_seq
 
     def _append_batch(self, connection: sqlite3.Connection, events: list[Event]) -> list[None]:
         self.append_in(connection, events)
@@ -98,6 +109,7 @@ class Journal:
         del self._uncommitted[mark:]
 
     def take(self) -> list[Appended]:
+        self._committed_seq = self._last_seq()
         taken, self._uncommitted = self._uncommitted, []
         return taken
 
@@ -110,12 +122,14 @@ class Journal:
             self._recent.extend(some.events)
             self._bytes += some.size_bytes
             if not self._standalone:
-                self._pending += len(some.events)
+                # A requeued dead letter comes without its event.
+                self._pending += max(1, len(some.events))
         self._tail_seq = appended[-1].last_seq
         if self._standalone:
             self._acknowledged_seq = self._tail_seq
         elif self._oldest_pending_ns is None:
-            self._oldest_pending_ns = appended[0].events[0].ts_ns
+            first = appended[0].events
+            self._oldest_pending_ns = first[0].ts_ns if first else self._clock.now_ns()
         if self._wake is not None:
             self._wake()
 
@@ -194,17 +208,14 @@ class Journal:
 
     async def requeue(self, seq: int) -> int:
         """Give a dead letter another try at the tail; returns its new sequence number."""
-        new_seq, size = await self._writer.submit(lambda c: outbox.requeue(c, seq))
-        self._bytes += size
+        new_seq = await self._writer.submit(partial(self._requeue, seq))
         self._dead_lettered -= 1
-        self._tail_seq = max(self._tail_seq, new_seq)
-        if self._standalone:
-            self._acknowledged_seq = self._tail_seq
-        else:
-            self._pending += 1
-            self._oldest_pending_ns = self._oldest_pending_ns or self._clock.now_ns()
-        if self._wake is not None:
-            self._wake()
+        return new_seq
+
+    def _requeue(self, seq: int, connection: sqlite3.Connection) -> int:
+        new_seq = self._last_seq() + 1
+        size = outbox.requeue(connection, seq, new_seq=new_seq)
+        self._uncommitted.append(Appended((), new_seq, size))
         return new_seq
 
     async def dead_letters(self, limit: int = REPLAY_BATCH_MAX) -> list[DeadLetter]:
@@ -236,7 +247,8 @@ class Journal:
             prune = partial(
                 outbox.prune_acknowledged,
                 older_than_ns=limit_ns,
-                up_to_seq=self._acknowledged_seq,
+                # The newest row stays, so that its number is remembered.
+                up_to_seq=min(self._acknowledged_seq, self._tail_seq - 1),
             )
             rows, freed = await self._writer.submit(prune)
             removed += rows

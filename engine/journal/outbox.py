@@ -36,8 +36,9 @@ _ROWS_MAX: Final = 100
 # What a row costs beside its payload, with both indexes: measured, good enough for a cap.
 _ROW_OVERHEAD_BYTES: Final = 150
 _COLUMNS: Final = "event_id, type, ts_ns, source, trace, class, payload"
-_ROW: Final = "(?, ?, ?, ?, ?, ?, ?)"
-_INSERT: Final = f"INSERT INTO outbox ({_COLUMNS}) VALUES "
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = f"INSERT INTO outbox (seq, {_COLUMNS}) VALUES "
+_INSERT_FULL: Final = _INSERT + ", ".join((_ROW,) * _ROWS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +68,31 @@ def row_bytes(body: bytes) -> int:
     return len(body) + _ROW_OVERHEAD_BYTES
 
 
-def insert(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Appended]:
-    """Append in order. An event id that is there already is an ``IntegrityError`` and nothing is
-    written."""
+def insert(
+    connection: sqlite3.Connection, events: Sequence[Event], *, after_seq: int
+) -> list[Appended]:
+    """Append in order, numbered from ``after_seq`` + 1.
+
+    An event id that is there already is an ``IntegrityError``.
+    """
     return [
-        _insert_some(connection, events[start : start + _ROWS_MAX])
+        _insert_some(connection, events[start : start + _ROWS_MAX], after_seq + start)
         for start in range(0, len(events), _ROWS_MAX)
     ]
 
 
-def _insert_some(connection: sqlite3.Connection, events: Sequence[Event]) -> Appended:
+def _insert_some(
+    connection: sqlite3.Connection, events: Sequence[Event], after_seq: int
+) -> Appended:
     values: list[Any] = []
-    size = 0
+    seq = after_seq
+    size = len(events) * _ROW_OVERHEAD_BYTES
     for event in events:
+        seq += 1
         body = payload(event)
         size += len(body)
         values += (
+            seq,
             event.id,
             event.TYPE,
             event.ts_ns,
@@ -91,8 +101,9 @@ def _insert_some(connection: sqlite3.Connection, events: Sequence[Event]) -> App
             event.CLASS,
             body,
         )
-    cursor = connection.execute(_INSERT + ", ".join((_ROW,) * len(events)), values)
-    return Appended(events, cursor.lastrowid or 0, size + len(events) * _ROW_OVERHEAD_BYTES)
+    full = len(events) == _ROWS_MAX
+    connection.execute(_INSERT_FULL if full else _INSERT + ", ".join((_ROW,) * len(events)), values)
+    return Appended(events, seq, size)
 
 
 def load_cursor(connection: sqlite3.Connection) -> Cursor:
@@ -101,8 +112,12 @@ def load_cursor(connection: sqlite3.Connection) -> Cursor:
     epoch, acknowledged, standalone = connection.execute(
         "SELECT epoch, acknowledged_seq, standalone FROM journal_cursor"
     ).fetchone()
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
-    tail = row[0] if row else 0
+    # The newest number ever given, wherever its row is now.
+    tail = connection.execute(
+        "SELECT max(?, (SELECT coalesce(max(seq), 0) FROM outbox),"
+        " (SELECT coalesce(max(seq), 0) FROM dead_letters))",
+        (acknowledged,),
+    ).fetchone()[0]
     if standalone and acknowledged != tail:
         connection.execute("UPDATE journal_cursor SET acknowledged_seq = ?", (tail,))
         acknowledged = tail
@@ -178,23 +193,20 @@ def park(connection: sqlite3.Connection, seq: int, error: str, parked_ns: int) -
     return row_bytes(row[-1])
 
 
-def requeue(connection: sqlite3.Connection, seq: int) -> tuple[int, int]:
-    """Give a dead letter another try at the tail; returns its new number and its size."""
+def requeue(connection: sqlite3.Connection, seq: int, *, new_seq: int) -> int:
+    """Give a dead letter another try as ``new_seq``, at the tail; returns its size."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM dead_letters WHERE seq = ? AND requeued_seq IS NULL",
         (seq,),
     ).fetchone()
     if row is None:
         raise StoreError(f"there is no dead letter {seq} to be requeued")
-    new_seq = (
-        connection.execute(
-            f"INSERT INTO outbox ({_COLUMNS}, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*row, seq),
-        ).lastrowid
-        or 0
+    connection.execute(
+        f"INSERT INTO outbox (seq, {_COLUMNS}, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (new_seq, *row, seq),
     )
     connection.execute("UPDATE dead_letters SET requeued_seq = ? WHERE seq = ?", (new_seq, seq))
-    return new_seq, row_bytes(row[-1])
+    return row_bytes(row[-1])
 
 
 def prune_acknowledged(

@@ -39,12 +39,12 @@ _ENCODER = msgspec.json.Encoder()
 
 def put_intent(connection: sqlite3.Connection, intent: Intent, *, node: str) -> None:
     """A client order id that is there already is refused: an intent is made once."""
-    numbered = client_order_number(intent.client_order_id, node) or (None, None)
+    numbered = client_order_number(intent.client_order_id, node) or (0, 0)
     connection.execute(
         "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
-            intent.client_order_id,
             *numbered,
+            intent.client_order_id,
             intent.symbol,
             intent.purpose.value,
             intent.created_ns,

@@ -72,7 +72,7 @@ def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
         orders=_all(
             connection,
             OrderRecord,
-            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, rowid",
+            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, client_order_id",
         ),
         positions=tuple(position for position in positions if position.quantity),
         trades=_all(
@@ -105,7 +105,7 @@ def _loss_streak(connection: sqlite3.Connection) -> int:
         connection,
         TradeRecord,
         "SELECT record FROM trades WHERE closed_ns IS NOT NULL"
-        f" ORDER BY closed_ns DESC, rowid DESC LIMIT {_STREAK_MAX}",
+        f" ORDER BY closed_ns DESC, opened_ns DESC LIMIT {_STREAK_MAX}",
     )
     streak = 0
     for trade in closed:

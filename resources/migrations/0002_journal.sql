@@ -1,7 +1,8 @@
 -- The outbox: every durable event, written in the transaction that changes the state it tells of.
--- AUTOINCREMENT, so that a sequence number is never used again, not even after pruning.
+-- The journal gives the numbers itself, each one above the last, so that none is ever used again:
+-- AUTOINCREMENT would write one page more with every commit. Pruning keeps the newest row.
 CREATE TABLE outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     event_id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
     ts_ns INTEGER NOT NULL,

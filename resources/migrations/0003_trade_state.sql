@@ -1,15 +1,18 @@
 -- The truth about trading. Columns are what is searched for; record is the whole struct as JSON,
 -- decimals as text. An order's record contains its intent; intents keep what was first meant.
+-- An order waits for the commit of its intent, and a commit costs by the page: so few indexes, and
+-- tables that are their own index (WITHOUT ROWID).
+-- Generation and number are those in our client order ids; 0, 0 for an id that is not of our making.
 CREATE TABLE intents (
-    client_order_id TEXT PRIMARY KEY,
-    generation INTEGER,
-    number INTEGER,
+    generation INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    client_order_id TEXT NOT NULL,
     symbol TEXT NOT NULL,
     purpose TEXT NOT NULL,
     created_ns INTEGER NOT NULL,
-    record BLOB NOT NULL
-);
-CREATE INDEX intents_by_number ON intents (generation, number);
+    record BLOB NOT NULL,
+    PRIMARY KEY (generation, number, client_order_id)
+) WITHOUT ROWID;
 
 CREATE TABLE orders (
     client_order_id TEXT PRIMARY KEY,
@@ -19,8 +22,8 @@ CREATE TABLE orders (
     is_open INTEGER NOT NULL,
     updated_ns INTEGER NOT NULL,
     record BLOB NOT NULL
-);
-CREATE INDEX orders_open ON orders (updated_ns) WHERE is_open = 1;
+) WITHOUT ROWID;
+CREATE INDEX orders_open ON orders (is_open) WHERE is_open = 1;
 
 CREATE TABLE fills (
     execution_id TEXT PRIMARY KEY,
@@ -32,7 +35,7 @@ CREATE TABLE fills (
     fee TEXT NOT NULL,
     ts_ns INTEGER NOT NULL,
     record BLOB NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX fills_by_time ON fills (ts_ns);
 
 -- One row a symbol; a row with quantity 0 keeps what the symbol has realised.
@@ -41,7 +44,7 @@ CREATE TABLE positions (
     quantity TEXT NOT NULL,
     updated_ns INTEGER NOT NULL,
     record BLOB NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE trades (
     trade_id TEXT PRIMARY KEY,
@@ -49,7 +52,7 @@ CREATE TABLE trades (
     opened_ns INTEGER NOT NULL,
     closed_ns INTEGER,
     record BLOB NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX trades_open ON trades (opened_ns) WHERE closed_ns IS NULL;
 CREATE INDEX trades_closed ON trades (closed_ns) WHERE closed_ns IS NOT NULL;
 

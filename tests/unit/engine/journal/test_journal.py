@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -224,6 +225,45 @@ async def test_over_the_cap_acknowledged_rows_go_and_the_others_stay(database: P
         assert freed.utilisation < full.utilisation
     async with desk(database, bytes_max=100_000) as again:
         assert again.journal.snapshot().bytes == round(freed.utilisation * 100_000)
+
+
+async def test_numbers_are_never_used_again(database: Path) -> None:
+    async with desk(database, bytes_max=1) as d:
+        await asyncio.gather(*(d.journal.append(event(n, ts_ns=1)) for n in range(1, 4)))
+        await d.journal.park(3, "refused")
+        await d.journal.acknowledge(2)
+        await d.journal.prune()
+        with pytest.raises(KeyError):
+            await d.writer.submit(partial(append_and_fail, d.journal))
+    async with desk(database) as d:
+        await d.journal.append(event(5))
+        assert [row.seq for row in await d.journal.read_batch(2)] == [4]
+        assert await d.journal.requeue(3) == 5
+        await d.journal.append(event(6))
+        assert [row.seq for row in await d.journal.read_batch(2)] == [4, 5, 6]
+
+
+def append_and_fail(journal: Journal, connection: sqlite3.Connection) -> None:
+    journal.append_in(connection, [event(4)])
+    raise KeyError(4)
+
+
+async def test_neighbours_are_appended_together(database: Path) -> None:
+    """Method: a hundred queued behind a job that waits make a group with one statement of rows."""
+    async with desk(database) as d:
+        sql: list[str] = []
+        release = threading.Event()
+
+        def trace_and_wait(connection: sqlite3.Connection) -> None:
+            connection.set_trace_callback(sql.append)
+            release.wait(10)
+
+        d.writer.submit(trace_and_wait)
+        futures = [d.journal.append(event(n)) for n in range(100)]
+        release.set()
+        await asyncio.gather(*futures)
+        assert len([statement for statement in sql if statement.startswith("INSERT")]) <= 2
+        await d.writer.submit(lambda c: c.set_trace_callback(None))
 
 
 async def test_the_link_is_woken_after_each_commit(database: Path) -> None:
