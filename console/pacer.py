@@ -1,0 +1,104 @@
+"""The one pace of the window: 20 frames a second, each channel no faster than it can be read.
+
+Why: a repaint per tick starves the loop and nobody can read it (R34). The pacer pulls one snapshot a frame at
+most, and hands the newest to the channels that are due: text 4 Hz, tables 4 Hz, charts 10 Hz. Safety events
+bypass it through ``refresh_now``.
+Units: milliseconds, hertz. Thread: GUI. Fails: when no snapshot can be had, the channels are handed None and
+must say so; the fault is logged once until it ends.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from PySide6.QtCore import QObject
+
+from console.qt.timers import named_timer
+from engine.model.snapshots import EngineSnapshot
+
+__all__ = ["CHART_HZ", "FRAME_HZ", "TABLE_HZ", "TEXT_HZ", "FramePacer"]
+
+FRAME_HZ: Final = 20
+TEXT_HZ: Final = 4
+TABLE_HZ: Final = 4
+CHART_HZ: Final = 10
+
+_log = logging.getLogger(__name__)
+
+Paint = Callable[[EngineSnapshot | None], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Channel:
+    name: str
+    every_frames: int
+    paint: Paint
+    frames_left: int = 0
+    painted: int = 0
+
+
+class FramePacer(QObject):
+    """Pulls snapshots and paints channels at their own rates, last value wins."""
+
+    def __init__(self, *, owner: QObject, take: Callable[[], EngineSnapshot]) -> None:
+        super().__init__(owner)
+        self._take = take
+        self._channels: list[_Channel] = []
+        self._is_failing = False
+        self._timer = named_timer(
+            self, "frame pacer", interval_ms=1_000 // FRAME_HZ, callback=self._frame, is_precise=True
+        )
+
+    def add(self, name: str, *, rate_hz: int, paint: Paint) -> None:
+        """Paint ``name`` at most ``rate_hz`` times a second."""
+        if FRAME_HZ % rate_hz:
+            raise ValueError(f"{name}: {rate_hz} Hz does not divide {FRAME_HZ} Hz")
+        self._channels.append(_Channel(name=name, every_frames=FRAME_HZ // rate_hz, paint=paint))
+
+    def start(self) -> None:
+        """Paint everything once and then keep the pace."""
+        self.refresh_now()
+        self._timer.start()
+
+    def stop(self) -> None:
+        """No more frames."""
+        self._timer.stop()
+
+    def refresh_now(self) -> None:
+        """Paint every channel from a fresh snapshot at once: start, safety events, answers to commands."""
+        snapshot = self._snapshot()
+        for channel in self._channels:
+            self._paint(channel, snapshot)
+
+    def painted(self) -> dict[str, int]:
+        """How often each channel was painted so far."""
+        return {channel.name: channel.painted for channel in self._channels}
+
+    def _frame(self) -> None:
+        due = []
+        for channel in self._channels:
+            channel.frames_left -= 1
+            if channel.frames_left <= 0:
+                due.append(channel)
+        if not due:
+            return
+        snapshot = self._snapshot()
+        for channel in due:
+            self._paint(channel, snapshot)
+
+    def _paint(self, channel: _Channel, snapshot: EngineSnapshot | None) -> None:
+        channel.frames_left = channel.every_frames
+        channel.painted += 1
+        channel.paint(snapshot)
+
+    def _snapshot(self) -> EngineSnapshot | None:
+        try:
+            snapshot = self._take()
+        except Exception:  # A slot is one of the supervised places; a silent engine must be shown, not raised.
+            if not self._is_failing:
+                _log.exception("the engine gives no snapshot")
+            self._is_failing = True
+            return None
+        self._is_failing = False
+        return snapshot

@@ -1,0 +1,13 @@
+"""Painted controls that carry meaning: chips, the stop, hold buttons, indicator bars, tables.
+
+The one rule: no decisions here; a widget shows what it is handed and says what was pressed.
+"""
+
+from console.widgets.chip import Chip
+from console.widgets.hold_button import HoldButton
+from console.widgets.indicator_bar import IndicatorBar
+from console.widgets.labels import TextLabel
+from console.widgets.panel import Panel
+from console.widgets.stop_button import StopButton
+
+__all__ = ["Chip", "HoldButton", "IndicatorBar", "Panel", "StopButton", "TextLabel"]
