@@ -1,10 +1,10 @@
 """The one pace of the window: 20 frames a second, each channel no faster than it can be read.
 
-Why: a repaint per tick starves the loop and nobody can read it (R34). The pacer pulls one snapshot a frame at
-most, and hands the newest to the channels that are due: text 4 Hz, tables 4 Hz, charts 10 Hz. Safety events
-bypass it through ``refresh_now``.
-Units: milliseconds, hertz. Thread: GUI. Fails: when no snapshot can be had, the channels are handed None and
-must say so; the fault is logged once until it ends.
+Why: a repaint per tick starves the loop and nobody can read it (R34). The pacer pulls one
+snapshot a frame at most, and hands the newest to the channels that are due: text 4 Hz, tables 4
+Hz, charts 10 Hz. Safety events bypass it through ``refresh_now``.
+Units: milliseconds, hertz. Thread: GUI. Fails: when no snapshot can be had, the channels are
+handed None and must say so; the fault is logged once until it ends.
 """
 
 import logging
@@ -47,7 +47,11 @@ class FramePacer(QObject):
         self._channels: list[_Channel] = []
         self._is_failing = False
         self._timer = named_timer(
-            self, "frame pacer", interval_ms=1_000 // FRAME_HZ, callback=self._frame, is_precise=True
+            self,
+            "frame pacer",
+            interval_ms=1_000 // FRAME_HZ,
+            callback=self._frame,
+            is_precise=True,
         )
 
     def add(self, name: str, *, rate_hz: int, paint: Paint) -> None:
@@ -66,7 +70,9 @@ class FramePacer(QObject):
         self._timer.stop()
 
     def refresh_now(self) -> None:
-        """Paint every channel from a fresh snapshot at once: start, safety events, answers to commands."""
+        """Paint every channel from a fresh snapshot at once: start, safety events, answers to
+        commands.
+        """
         snapshot = self._snapshot()
         for channel in self._channels:
             self._paint(channel, snapshot)
@@ -95,7 +101,9 @@ class FramePacer(QObject):
     def _snapshot(self) -> EngineSnapshot | None:
         try:
             snapshot = self._take()
-        except Exception:  # A slot is one of the supervised places; a silent engine must be shown, not raised.
+        except (
+            Exception
+        ):  # A slot is one of the supervised places; a silent engine must be shown, not raised.
             if not self._is_failing:
                 _log.exception("the engine gives no snapshot")
             self._is_failing = True

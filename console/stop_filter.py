@@ -1,10 +1,11 @@
 """The application-wide road to the stop: presses through popups, and the two chords.
 
-Why: an open menu or combo list takes the first click away from the button, and a focused text field takes keys
-away from shortcuts (console.md, finding 2). A filter on the application sees both before anyone else. A press
-it acts on is eaten, so that the button does not count it twice.
-Chords: Ctrl+Shift+F12 and Ctrl+Pause (which some systems report as Cancel); auto-repeat is ignored; not
-configurable. Thread: GUI. Fails: never raises; what is not a press or a chord passes untouched.
+Why: an open menu or combo list takes the first click away from the button, and a focused text
+field takes keys away from shortcuts (console.md, finding 2). A filter on the application sees
+both before anyone else. A press it acts on is eaten, so that the button does not count it twice.
+Chords: Ctrl+Shift+F12 and Ctrl+Pause (which some systems report as Cancel); auto-repeat is
+ignored; not configurable. Thread: GUI. Fails: never raises; what is not a press or a chord passes
+untouched.
 """
 
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class StopFilter(QObject):
         """Stop watching; the window does this when it goes."""
         self._application.removeEventFilter(self)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         kind = event.type()
         if kind in _PRESSES and isinstance(event, QMouseEvent):
             return self._press(event)

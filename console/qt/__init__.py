@@ -1,6 +1,7 @@
 """What the console needs from Qt beyond widgets: the loop, timers, tasks, sheets.
 
-The one rule: no nested event loop and no modal window, ever; either would make the stop button dead.
+The one rule: no nested event loop and no modal window, ever; either would make the stop button
+dead.
 """
 
 from console.qt.loop import ConsoleEventLoop

@@ -1,12 +1,14 @@
 """The event loop of the process: qasync's, with the two parts replaced that cost the most.
 
-What: ready callbacks wait in one deque that one posted Qt event drains within a time budget; timers wait in
-one heap behind one precise Qt timer. Why: plain qasync starts a coarse Qt timer for every ``call_soon`` and
-``call_later``, which is 4-6 times slower, up to 100 ms late (or early), and keeps cancelled timeouts alive
-until they are due. Sockets, subprocesses and executors stay qasync's.
-Fairness: after ``DRAIN_BUDGET_S`` the drain posts itself again, so painting, input and sockets get their turn
-under any flood of callbacks.
-Units: seconds of the monotonic clock, as asyncio has it. Thread: GUI, except ``call_soon_threadsafe``.
+What: ready callbacks wait in one deque that one posted Qt event drains within a time budget;
+timers wait in one heap behind one precise Qt timer. Why: plain qasync starts a coarse Qt timer
+for every ``call_soon`` and ``call_later``, which is 4-6 times slower, up to 100 ms late (or
+early), and keeps cancelled timeouts alive until they are due. Sockets, subprocesses and executors
+stay qasync's.
+Fairness: after ``DRAIN_BUDGET_S`` the drain posts itself again, so painting, input and sockets
+get their turn under any flood of callbacks.
+Units: seconds of the monotonic clock, as asyncio has it. Thread: GUI, except
+``call_soon_threadsafe``.
 """
 
 import asyncio
@@ -22,12 +24,15 @@ from typing import Any, Final
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 from qasync import QEventLoop
+from shiboken6 import isValid
 
 __all__ = ["DRAIN_BUDGET_S", "ConsoleEventLoop"]
 
 DRAIN_BUDGET_S: Final = 0.004
 _LONGEST_WAIT_MS: Final = 24 * 3_600_000  # A Qt interval is a 32-bit count of milliseconds.
-_COMPACT_FROM: Final = 256  # Cancelled timers are swept out once they are this many and the majority.
+_COMPACT_FROM: Final = (
+    256  # Cancelled timers are swept out once they are this many and the majority.
+)
 
 
 class _Pump(QObject):
@@ -52,8 +57,8 @@ class _Pump(QObject):
 class ConsoleEventLoop(QEventLoop):  # type: ignore[misc]  # qasync is untyped
     """A qasync loop with batched callbacks and precise, cheap timers.
 
-    Guarantees: callbacks run in the order of ``call_soon``; a timer never runs early; a cancelled timer's
-    memory is given back without waiting for its time.
+    Guarantees: callbacks run in the order of ``call_soon``; a timer never runs early; a cancelled
+    timer's memory is given back without waiting for its time.
     """
 
     def __init__(self, application: QApplication) -> None:
@@ -97,8 +102,9 @@ class ConsoleEventLoop(QEventLoop):  # type: ignore[misc]  # qasync is untyped
         return handle
 
     def _enqueue(self, handle: asyncio.Handle) -> None:
-        # Append first, then look at the flag: the drain clears the flag first and looks at the deque then,
-        # so between the two no handle can be left behind. A doubled event is harmless.
+        # Append first, then look at the flag: the drain clears the flag first and looks at the
+        # deque then, so between the two no handle can be left behind. A doubled event is
+        # harmless.
         self._soon.append(handle)
         if not self._is_posted:
             self._is_posted = True
@@ -148,7 +154,9 @@ class ConsoleEventLoop(QEventLoop):  # type: ignore[misc]  # qasync is untyped
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         self._timers_cancelled += 1
-        if self._timers_cancelled >= _COMPACT_FROM and self._timers_cancelled * 2 > len(self._timers):
+        if self._timers_cancelled >= _COMPACT_FROM and self._timers_cancelled * 2 > len(
+            self._timers
+        ):
             self._timers = [entry for entry in self._timers if not entry[2].cancelled()]
             heapq.heapify(self._timers)
             self._timers_cancelled = 0
@@ -178,14 +186,17 @@ class ConsoleEventLoop(QEventLoop):  # type: ignore[misc]  # qasync is untyped
         self._arm()
 
     def timers_waiting(self) -> int:
-        """How many timers the heap holds, cancelled ones included; for the tests and diagnostics."""
+        """How many timers the heap holds, cancelled ones included; for the tests and
+        diagnostics.
+        """
         return len(self._timers)
 
     def close(self) -> None:
         """Stop the timer and drop what waits; then as qasync."""
         if self.is_closed():
             return
-        self._wake_timer.stop()
+        if isValid(self._wake_timer):  # At interpreter exit Qt may have gone before us.
+            self._wake_timer.stop()
         self._timers.clear()
         self._soon.clear()
         super().close()

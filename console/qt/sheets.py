@@ -1,7 +1,8 @@
 """Questions asked in the page: a sheet covers the page region and resolves a future.
 
-Why not dialogs: a modal window swallows every click on the stop (console.md, finding 2). A sheet covers only
-the page; the header with the stop stays live, and a trip closes any open sheet with its safe answer.
+Why not dialogs: a modal window swallows every click on the stop (console.md, finding 2). A sheet
+covers only the page; the header with the stop stays live, and a trip closes any open sheet with
+its safe answer.
 Thread: GUI loop. Fails: a host that is closed or interrupted answers with the sheet's safe answer.
 """
 
@@ -19,7 +20,9 @@ _SCRIM_OPACITY = 0.62
 
 
 class Sheet(QFrame):
-    """One question. Emit ``answered`` with the answer; ``safe_answer`` stands for Esc and for a trip."""
+    """One question. Emit ``answered`` with the answer; ``safe_answer`` stands for Esc and for
+    a trip.
+    """
 
     answered = Signal(str)
     safe_answer = ""
@@ -30,7 +33,7 @@ class Sheet(QFrame):
         self.setAccessibleName(title)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802  # Qt's name
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:
             self.answered.emit(self.safe_answer)
             return
@@ -111,12 +114,12 @@ class SheetHost(QWidget):
         self._focus_before = None
         self.closed.emit()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  # Qt's name
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self._region and event.type() == QEvent.Type.Resize:
             self.setGeometry(self._region.rect())
         return False
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  # Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         colour = QColor(self._theme.colour(Role.SCRIM))
         colour.setAlphaF(_SCRIM_OPACITY)

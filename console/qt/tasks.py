@@ -1,7 +1,8 @@
 """Guarded tasks for the window: every coroutine a slot starts has a name and an owner.
 
-Why: a bare task that fails is a silence, and a task that outlives its window touches deleted widgets. Here a
-failure is logged and reported to the operator, and closing the window cancels what still runs.
+Why: a bare task that fails is a silence, and a task that outlives its window touches deleted
+widgets. Here a failure is logged and reported to the operator, and closing the window cancels
+what still runs.
 Thread: GUI loop. Fails: cancellation passes; everything else goes to ``report``.
 """
 

@@ -1,7 +1,7 @@
 """Named, owned Qt timers: the only place that makes a QTimer besides the event loop.
 
-A timer without an owner outlives the widget it paints and crashes it; a timer without a name cannot be
-found when it leaks. Units: milliseconds. Thread: GUI.
+A timer without an owner outlives the widget it paints and crashes it; a timer without a name
+cannot be found when it leaks. Units: milliseconds. Thread: GUI.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,10 @@
 """The bundled typeface and the type scale.
 
-Qt 6 brings no fonts of its own, so a machine without fonts would show nothing; the console ships IBM
-Plex Sans (SIL Open Font Licence, text beside the files). Its digits are of one width, so a
+Qt 6 brings no fonts of its own, so a machine without fonts would show nothing; the console ships
+IBM Plex Sans (SIL Open Font Licence, text beside the files). Its digits are of one width, so a
 changing number does not dance. Sizes are pixels at 100 %.
-Fails: a missing file is an installation fault and raises ``FontMissingError``, never a silent fallback.
+Fails: a missing file is an installation fault and raises ``FontMissingError``, never a silent
+fallback.
 """
 
 from enum import Enum
@@ -12,7 +13,14 @@ from typing import Final
 
 from PySide6.QtGui import QFont, QFontDatabase
 
-__all__ = ["FONT_FAMILY", "FontMissingError", "TextStyle", "font_for", "load_fonts", "resources_dir"]
+__all__ = [
+    "FONT_FAMILY",
+    "FontMissingError",
+    "TextStyle",
+    "font_for",
+    "load_fonts",
+    "resources_dir",
+]
 
 FONT_FAMILY: Final = "IBM Plex Sans"
 _FILES: Final = ("IBMPlexSans-Regular.ttf", "IBMPlexSans-SemiBold.ttf", "IBMPlexSans-Bold.ttf")

@@ -1,11 +1,11 @@
 """The theme in force, told to every painted widget by one signal.
 
-Why an object: widgets that paint themselves need the colours at paint time, and a switch of theme must
-reach them all at once; a passed-in holder does that without a global.
+Why an object: widgets that paint themselves need the colours at paint time, and a switch of theme
+must reach them all at once; a passed-in holder does that without a global.
 Thread: GUI only.
 """
 
-from string import Template
+import re
 from typing import Final
 
 from PySide6.QtCore import QObject, Signal
@@ -48,18 +48,7 @@ _DISABLED: Final = (
 )
 
 
-class _RoleTemplate(Template):
-    """``{{role}}`` placeholders, because QSS uses ``$`` and single braces for itself."""
-
-    delimiter = "{{"
-    pattern = r"""
-    \{\{(?:
-        (?P<escaped>\{\{) |
-        (?P<named>[a-z_]+)\}\} |
-        (?P<braced>(?!)) |
-        (?P<invalid>)
-    )
-    """
+_PLACEHOLDER: Final = re.compile(r"\{\{([a-z_]+)\}\}")
 
 
 def build_palette(theme: Theme) -> QPalette:
@@ -75,7 +64,7 @@ def build_palette(theme: Theme) -> QPalette:
 def render_style_sheet(theme: Theme) -> str:
     """The style template with its roles filled in; an unknown role is an error."""
     text = (resources_dir() / "styles" / "console.qss").read_text(encoding="utf-8")
-    return _RoleTemplate(text).substitute({role.value: theme[role] for role in Role})
+    return _PLACEHOLDER.sub(lambda match: theme[Role(match.group(1))], text)
 
 
 class LiveTheme(QObject):

@@ -83,7 +83,8 @@ class StopFace:
 class IndicatorState:
     """What one indicator shows. Positions on the bar are fractions of its full scale.
 
-    ``at`` is None without data; ``note`` is small text after the name; ``description`` is for readers.
+    ``at`` is None without data; ``note`` is small text after the name; ``description`` is for
+    readers.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """A chip: painted shape, letter and word on a fill, outlined; the console's unit of state.
 
-Colour never speaks alone: the shape comes from the tone unless told otherwise, and the text is always there.
+Colour never speaks alone: the shape comes from the tone unless told otherwise, and the text is
+always there.
 """
 
 from PySide6.QtCore import QRectF, QSize, Qt
@@ -19,7 +20,9 @@ _GAP_PX = 7
 
 
 class Chip(QWidget):
-    """A state in words. ``height_px`` is fixed, the width follows the widest text it was told of."""
+    """A state in words. ``height_px`` is fixed, the width follows the widest text it was told
+    of.
+    """
 
     def __init__(
         self,
@@ -31,9 +34,11 @@ class Chip(QWidget):
         height_px: int = 30,
         padding_px: int = 12,
         widest: str = "",
+        is_plain_when_calm: bool = False,
     ) -> None:
         super().__init__()
         self._theme = theme
+        self._is_plain_when_calm = is_plain_when_calm
         self._text = text
         self._tone = tone
         self._glyph = glyph
@@ -81,24 +86,27 @@ class Chip(QWidget):
         glyph = _GLYPH_PX + _GAP_PX if self.glyph else 0
         return QFontMetrics(self.font()).horizontalAdvance(text) + glyph + 2 * self._padding_px
 
-    def sizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+    def sizeHint(self) -> QSize:
         width = max(self._content_width(self._text), self._content_width(self._widest))
         return QSize(width, self.height())
 
-    minimumSizeHint = sizeHint  # noqa: N815  # Qt's name
+    minimumSizeHint = sizeHint
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  # Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         theme = self._theme.current
         background, foreground = theme.fill(self._tone)
         is_calm = self._tone in {Tone.NEUTRAL, Tone.QUIET}
         outline = Role.RULE if self._tone is Tone.QUIET else Role.BORDER
-        painter.setPen(QPen(self._theme.colour(outline if is_calm else Role.CHIP_OUTLINE), 1))
-        painter.setBrush(QColor(background))
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)
+        is_plain = is_calm and self._is_plain_when_calm
+        if not is_plain:
+            painter.setPen(QPen(self._theme.colour(outline if is_calm else Role.CHIP_OUTLINE), 1))
+            painter.setBrush(QColor(background))
+            painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 4, 4)
         used = self._content_width(self._text)
-        x = max(self._padding_px, (self.width() - used) / 2 + self._padding_px)
+        centred = (self.width() - used) / 2 + self._padding_px
+        x = self._padding_px if self._is_plain_when_calm else max(self._padding_px, centred)
         if self.glyph:
             area = QRectF(x, (self.height() - _GLYPH_PX) / 2, _GLYPH_PX, _GLYPH_PX)
             paint_glyph(painter, self.glyph, area, QColor(foreground))
@@ -106,4 +114,6 @@ class Chip(QWidget):
         painter.setFont(self.font())
         painter.setPen(QColor(foreground))
         rest = QRectF(x, 0, self.width() - x, self.height())
-        painter.drawText(rest, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self._text)
+        painter.drawText(
+            rest, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self._text
+        )

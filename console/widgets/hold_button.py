@@ -1,8 +1,10 @@
 """A button that must be held for 1.5 s while a bar fills: for what adds risk or relaxes safety.
 
-Why: fast to stop, slow to start (console.md 2.4). Letting go early changes nothing. Works with the mouse and with
-Space or Return held down (auto-repeat ignored). One that needs no hold fires on a plain click.
-Units: milliseconds. Thread: GUI; time is Qt's elapsed timer, so a stalled thread can only lengthen a hold.
+Why: fast to stop, slow to start (console.md 2.4). Letting go early changes nothing. Works with
+the mouse and with Space or Return held down (auto-repeat ignored). One that needs no hold fires
+on a plain click.
+Units: milliseconds. Thread: GUI; time is Qt's elapsed timer, so a stalled thread can only
+lengthen a hold.
 """
 
 from typing import Final
@@ -27,16 +29,27 @@ class HoldButton(QAbstractButton):
 
     held = Signal()
 
-    def __init__(self, text: str, *, theme: LiveTheme, needs_hold: bool = True, widest: str = "") -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        theme: LiveTheme,
+        needs_hold: bool = True,
+        widest: str = "",
+        is_stacked: bool = False,
+    ) -> None:
         super().__init__()
+        self._is_stacked = is_stacked
         self._theme = theme
         self._needs_hold = needs_hold
         self._widest = widest
         self._clock = QElapsedTimer()
         self._is_holding = False
-        self._tick = named_timer(self, "hold progress", interval_ms=_TICK_MS, callback=self._on_tick)
+        self._tick = named_timer(
+            self, "hold progress", interval_ms=_TICK_MS, callback=self._on_tick
+        )
         self.setFont(font_for(TextStyle.STRONG))
-        self.setFixedHeight(34)
+        self.setFixedHeight(48 if is_stacked else 34)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.set_text(text)
@@ -72,54 +85,59 @@ class HoldButton(QAbstractButton):
 
     def text_fits(self) -> bool:
         """Whether the words are shown whole."""
-        return QFontMetrics(self.font()).horizontalAdvance(self._words()) + 16 <= self.width()
+        return self._words_width() + 16 <= self.width()
 
     def _words(self) -> str:
-        return f"{self.text()}  ·  hold 1.5 s" if self._needs_hold else self.text()
+        if not self._needs_hold:
+            return self.text()
+        return f"{self.text()}\nhold 1.5 s" if self._is_stacked else f"{self.text()}  ·  hold 1.5 s"
+
+    def _words_width(self) -> int:
+        metrics = QFontMetrics(self.font())
+        return max(metrics.horizontalAdvance(line) for line in self._words().split("\n"))
 
     def _describe(self) -> None:
         self.setAccessibleName(self.text())
         self.setAccessibleDescription("Press and hold for 1.5 seconds" if self._needs_hold else "")
 
-    def sizeHint(self) -> QSize:  # noqa: N802  # Qt's name
-        metrics = QFontMetrics(self.font())
-        widest = max(metrics.horizontalAdvance(self._words()), metrics.horizontalAdvance(self._widest))
-        return QSize(widest + 32, 34)
+    def sizeHint(self) -> QSize:
+        widest = max(self._words_width(), QFontMetrics(self.font()).horizontalAdvance(self._widest))
+        return QSize(widest + 32, self.height())
 
-    minimumSizeHint = sizeHint  # noqa: N815  # Qt's name
+    minimumSizeHint = sizeHint
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802  # Qt's name
+    def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton and self.isEnabled():
             self._begin()
         event.accept()
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802  # Qt's name
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         self._end(is_inside=self.rect().contains(event.position().toPoint()))
         event.accept()
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802  # Qt's name
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
         if self._is_holding and not self.rect().contains(event.position().toPoint()):
             self._let_go()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802  # Qt's name
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in _KEYS:
             if not event.isAutoRepeat():
                 self._begin()
             return
         super().keyPressEvent(event)
 
-    def keyReleaseEvent(self, event: QKeyEvent) -> None:  # noqa: N802  # Qt's name
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
         if event.key() in _KEYS:
             if not event.isAutoRepeat():
                 self._end(is_inside=True)
             return
         super().keyReleaseEvent(event)
 
-    def focusOutEvent(self, event: QEvent) -> None:  # noqa: N802  # Qt's name
+    def focusOutEvent(self, event: QEvent) -> None:
         self._let_go()
         super().focusOutEvent(event)  # type: ignore[arg-type]
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802  # Qt's name
+    def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.EnabledChange and not self.isEnabled():
             self._let_go()
         super().changeEvent(event)
@@ -147,7 +165,7 @@ class HoldButton(QAbstractButton):
         self._tick.stop()
         self.update()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  # Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         area = QRectF(self.rect()).adjusted(1, 1, -1, -1)

@@ -1,7 +1,8 @@
 """One key indicator: name, value, and a bar with the normal band, limit ticks and a marker.
 
-Why a bar: distance to the limit is the message, the number is secondary (R30, R31). The marker takes the tone's
-shape and colour only when a limit is crossed. A stale value is dim, one without data is hatched (R32).
+Why a bar: distance to the limit is the message, the number is secondary (R30, R31). The marker
+takes the tone's shape and colour only when a limit is crossed. A stale value is dim, one without
+data is hatched (R32).
 """
 
 from PySide6.QtCore import QRectF, QSize, Qt
@@ -53,20 +54,23 @@ class IndicatorBar(QWidget):
         self.setAccessibleDescription(self._state.description)
 
     def _texts_width(self) -> int:
-        body, strong = QFontMetrics(font_for(TextStyle.BODY)), QFontMetrics(font_for(TextStyle.STRONG))
+        body, strong = (
+            QFontMetrics(font_for(TextStyle.BODY)),
+            QFontMetrics(font_for(TextStyle.STRONG)),
+        )
         small = QFontMetrics(font_for(TextStyle.SMALL))
         note = small.horizontalAdvance(self._state.note) + 8 if self._state.note else 0
         glyph = 16 if TONE_GLYPH[self._state.tone] else 0
         name = body.horizontalAdvance(self._state.name)
         return name + note + glyph + strong.horizontalAdvance(self._state.value) + 12
 
-    def sizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+    def sizeHint(self) -> QSize:
         return QSize(self._texts_width(), 38)
 
-    def minimumSizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+    def minimumSizeHint(self) -> QSize:
         return QSize(190, 38)
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  # Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         self._paint_texts(painter)
         bar = QRectF(0.5, 25.5, self.width() - 1, _BAR_PX)
@@ -121,5 +125,7 @@ class IndicatorBar(QWidget):
             return
         fill, _ = self._theme.current.fill(self._state.tone)
         halo = area.adjusted(-1.5, -2, 1.5, 1.5)
-        paint_glyph(painter, TONE_GLYPH[self._state.tone], halo, self._theme.colour(Role.CHIP_OUTLINE))
+        paint_glyph(
+            painter, TONE_GLYPH[self._state.tone], halo, self._theme.colour(Role.CHIP_OUTLINE)
+        )
         paint_glyph(painter, TONE_GLYPH[self._state.tone], area, QColor(fill))

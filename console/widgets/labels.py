@@ -1,7 +1,8 @@
 """One-line text with a place in the type scale; elides only where it was told it may.
 
-Why not QLabel everywhere: QLabel clips silently. A TextLabel either has room (its minimum width is its text,
-or the widest text it was told of) or shows an ellipsis and keeps the whole text for readers and the tests.
+Why not QLabel everywhere: QLabel clips silently. A TextLabel either has room (its minimum width
+is its text, or the widest text it was told of) or shows an ellipsis and keeps the whole text for
+readers and the tests.
 """
 
 from PySide6.QtCore import QRect, QSize, Qt
@@ -15,7 +16,9 @@ __all__ = ["TextLabel"]
 
 
 class TextLabel(QWidget):
-    """A line of text. ``widest`` reserves room, so that a changing value never moves its neighbours."""
+    """A line of text. ``widest`` reserves room, so that a changing value never moves its
+    neighbours.
+    """
 
     def __init__(
         self,
@@ -71,18 +74,20 @@ class TextLabel(QWidget):
 
     def _natural_width(self) -> int:
         metrics = QFontMetrics(self.font())
-        return max(metrics.horizontalAdvance(self._text), metrics.horizontalAdvance(self._widest)) + 1
+        return (
+            max(metrics.horizontalAdvance(self._text), metrics.horizontalAdvance(self._widest)) + 1
+        )
 
-    def sizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+    def sizeHint(self) -> QSize:
         return QSize(self._natural_width(), QFontMetrics(self.font()).height())
 
-    def minimumSizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+    def minimumSizeHint(self) -> QSize:
         hint = self.sizeHint()
         if self.may_elide:
             hint.setWidth(QFontMetrics(self.font()).horizontalAdvance(self._widest or "…"))
         return hint
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  # Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setFont(self.font())
         painter.setPen(self._theme.colour(self._role))

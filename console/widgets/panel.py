@@ -18,8 +18,8 @@ class Panel(QFrame):
         self.setObjectName("panel")
         self.setAccessibleName(title)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(12, 9, 12, 11)
-        outer.setSpacing(7)
+        outer.setContentsMargins(12, 9, 12, 10)
+        outer.setSpacing(6)
         self._heading = TextLabel(
             title.upper(), theme=theme, style=TextStyle.HEADING, role=Role.TEXT_MUTED
         )

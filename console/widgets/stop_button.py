@@ -1,9 +1,9 @@
 """The emergency stop's face: red on yellow, 232 × 92 px, fired on the way DOWN.
 
-Why not a QPushButton: a click needs a release on the button, a press does not; a button can take focus, be
-the default or be disabled, and this must never be any of these (R02, R03, R21). It paints what it is told and
-emits ``pressed`` on a left press or touch. The application-wide filter calls ``fire`` for presses that a
-popup would have swallowed.
+Why not a QPushButton: a click needs a release on the button, a press does not; a button can take
+focus, be the default or be disabled, and this must never be any of these (R02, R03, R21). It
+paints what it is told and emits ``pressed`` on a left press or touch. The application-wide filter
+calls ``fire`` for presses that a popup would have swallowed.
 Thread: GUI.
 """
 
@@ -76,7 +76,9 @@ class StopButton(QWidget):
     def _describe(self) -> None:
         self.setAccessibleName(self._face.headline)
         scope = ". ".join(self._face.lines)
-        self.setAccessibleDescription(f"{scope}. Fires on press. Keys: Ctrl+Shift+F12 or Ctrl+Pause.")
+        self.setAccessibleDescription(
+            f"{scope}. Fires on press. Keys: Ctrl+Shift+F12 or Ctrl+Pause."
+        )
 
     def _headline_font(self) -> QFont:
         font = font_for(TextStyle.STOP)
@@ -85,15 +87,15 @@ class StopButton(QWidget):
             font.setPixelSize(font.pixelSize() - 1)
         return font
 
-    def sizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+    def sizeHint(self) -> QSize:
         return QSize(STOP_WIDTH_PX, STOP_HEIGHT_PX)
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802  # Qt's name
+    def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton:
             self.fire("button")
         event.accept()
 
-    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802  # Qt's name
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         # The second press of a quick pair arrives as a double click; it is a press like any other.
         self.mousePressEvent(event)
 
@@ -104,7 +106,7 @@ class StopButton(QWidget):
             return True
         return super().event(event)
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  # Qt's name
+    def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         outer = QRectF(self.rect()).adjusted(1, 1, -1, -1)
@@ -135,7 +137,9 @@ class StopButton(QWidget):
         y = inner.center().y() - total / 2
         painter.setFont(font)
         centre = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(QRectF(inner.left(), y, inner.width(), head_height), centre, self._face.headline)
+        painter.drawText(
+            QRectF(inner.left(), y, inner.width(), head_height), centre, self._face.headline
+        )
         y += head_height
         painter.setFont(scope_font)
         for line in self._face.lines:

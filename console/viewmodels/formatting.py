@@ -1,0 +1,102 @@
+"""How numbers, ages and times are written: true minus, thin-space thousands, UTC, units last.
+
+Pure. Money and quantities come as ``Decimal``, fractions are positive, times are UTC nanoseconds,
+ages seconds.
+"""
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final
+
+__all__ = [
+    "DASH",
+    "MINUS",
+    "THIN_SPACE",
+    "age",
+    "clock",
+    "clock_tenths",
+    "duration",
+    "grouped",
+    "money",
+    "percent",
+    "percent_points",
+    "price",
+    "quantity",
+    "signed_money",
+]
+
+THIN_SPACE: Final = "\u2009"
+MINUS: Final = "\u2212"
+DASH: Final = "\u2014"
+_SECONDS_NS: Final = 1_000_000_000
+
+
+def grouped(text: str) -> str:
+    """Put thin spaces into the whole part of a plain decimal text, and a true minus before it."""
+    sign = MINUS if text.startswith("-") else ""
+    whole, dot, rest = text.lstrip("-+").partition(".")
+    groups = f"{int(whole or '0'):,}".replace(",", THIN_SPACE)
+    return f"{sign}{groups}{dot}{rest}"
+
+
+def money(value: Decimal, *, places: int = 2) -> str:
+    """``12 345.60``, rounded half to even."""
+    step = Decimal(1).scaleb(-places)
+    rounded = value.quantize(step, rounding=ROUND_HALF_EVEN)
+    return grouped(format(abs(rounded) if rounded == 0 else rounded, "f"))
+
+
+def signed_money(value: Decimal, *, places: int = 2) -> str:
+    """``+118.20`` or ``−41.75``; zero has no sign. Neutral in colour everywhere (R28)."""
+    text = money(value, places=places)
+    return f"+{text}" if value > 0 and any(digit in text for digit in "123456789") else text
+
+
+def quantity(value: Decimal) -> str:
+    """As many places as the venue gave, no exponent."""
+    return grouped(format(value, "f"))
+
+
+def price(value: Decimal | None) -> str:
+    """A price without trailing zeros of its exponent; a dash when not known."""
+    return DASH if value is None else grouped(format(value, "f"))
+
+
+def percent(fraction: Decimal | float, *, places: int = 2) -> str:
+    """``0.0082`` as ``0.82 %``."""
+    return f"{percent_points(fraction, places=places)} %"
+
+
+def percent_points(fraction: Decimal | float, *, places: int = 2) -> str:
+    """``0.0082`` as ``0.82``."""
+    if isinstance(fraction, Decimal):
+        return money(fraction * 100, places=places)
+    return grouped(f"{fraction * 100:.{places}f}")
+
+
+def age(seconds: float | None) -> str:
+    """``0.2 s``, ``14 s``, ``3 min``, ``5 h``; a dash when there is none."""
+    if seconds is None:
+        return DASH
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    return duration(seconds)
+
+
+def duration(seconds: float) -> str:
+    """Whole units only: ``40 s``, ``3 min``, ``5 h``, ``2 d``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 5_970:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def clock(ts_ns: int) -> str:
+    """``14:32:07`` UTC."""
+    return datetime.fromtimestamp(ts_ns // _SECONDS_NS, tz=UTC).strftime("%H:%M:%S")
+
+
+def clock_tenths(ts_ns: int) -> str:
+    """``14:32:07.4`` UTC."""
+    return f"{clock(ts_ns)}.{ts_ns % _SECONDS_NS // 100_000_000}"

@@ -1,0 +1,53 @@
+"""Key indicators: one bar each, in order of importance.
+
+What does not fit a low window is left off from the end.
+Nothing is cut in the middle: a bar is shown whole or not at all.
+"""
+
+from PySide6.QtCore import QSize
+from PySide6.QtGui import QResizeEvent
+
+from console.theme import LiveTheme
+from console.viewmodels.appearance import IndicatorState
+from console.viewmodels.indicators import INDICATOR_NAMES
+from console.widgets import IndicatorBar, Panel
+
+__all__ = ["IndicatorsView"]
+
+_BAR_PX = 38
+_FRAME_PX = 40
+_SHOWN_MIN = 3
+
+
+class IndicatorsView(Panel):
+    """The panel of bars."""
+
+    def __init__(self, *, theme: LiveTheme) -> None:
+        super().__init__("Key indicators", theme=theme)
+        self._bars = [
+            IndicatorBar(
+                theme=theme, state=IndicatorState(name=name, value="", at=None, normal_to=1.0)
+            )
+            for name in INDICATOR_NAMES
+        ]
+        for bar in self._bars:
+            self.add(bar)
+        self.add_stretch()
+        for bar in self._bars[_SHOWN_MIN:]:
+            bar.hide()
+
+    def show_states(self, states: tuple[IndicatorState, ...]) -> None:
+        """One state per bar."""
+        for bar, state in zip(self._bars, states, strict=True):
+            bar.show_state(state)
+
+    def minimumSizeHint(self) -> QSize:
+        # Only the first few must fit: the others give way in a low window.
+        return QSize(240, _FRAME_PX + _SHOWN_MIN * (_BAR_PX + 6))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        room = max(_SHOWN_MIN, (self.height() - _FRAME_PX) // (_BAR_PX + 6))
+        for at, bar in enumerate(self._bars):
+            if bar.isHidden() == (at < room):
+                bar.setVisible(at < room)

@@ -1,0 +1,253 @@
+"""A read-only table of cells: one ``dataChanged`` a refresh, fixed columns.
+
+Why not QTableWidget or auto-sized columns: that refresh takes seconds at 200 rows, this one takes
+milliseconds (console.md, finding 6). Cells carry words, a tone and dimness; the delegate paints
+urgent ones as chips with their shape. Columns have their natural widths; what room is left goes
+to the last column.
+Thread: GUI.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QRectF,
+    QSize,
+    Qt,
+)
+from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+)
+
+from console.theme import LiveTheme, Role
+from console.theme.fonts import TextStyle, font_for
+from console.viewmodels.appearance import TONE_GLYPH, Glyph, Tone
+from console.viewmodels.positions import Cell, Column
+from console.widgets.glyphs import paint_glyph
+
+__all__ = ["CellModel", "DataTable"]
+
+ROW_PX: Final = 26
+HEADER_PX: Final = 25
+_PAD_PX: Final = 10
+_GLYPH_PX: Final = 10
+_Index = QModelIndex | QPersistentModelIndex
+
+
+class CellModel(QAbstractTableModel):
+    """Rows of cells; refreshes by the smallest block that changed."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+        self._rows: tuple[tuple[Cell, ...], ...] = ()
+
+    @property
+    def rows(self) -> tuple[tuple[Cell, ...], ...]:
+        """What is shown."""
+        return self._rows
+
+    def show_rows(self, rows: tuple[tuple[Cell, ...], ...]) -> None:
+        """Show other rows: one insert or remove block at the end, one ``dataChanged`` for the
+        rest.
+        """
+        before = self._rows
+        if rows == before:
+            return
+        common = min(len(rows), len(before))
+        if len(rows) > len(before):
+            self.beginInsertRows(QModelIndex(), len(before), len(rows) - 1)
+            self._rows = (*before, *rows[len(before) :])
+            self.endInsertRows()
+        elif len(rows) < len(before):
+            self.beginRemoveRows(QModelIndex(), len(rows), len(before) - 1)
+            self._rows = before[: len(rows)]
+            self.endRemoveRows()
+        self._rows = rows
+        changed = [at for at in range(common) if rows[at] != before[at]]
+        if changed:
+            last = self.index(changed[-1], len(self.columns) - 1)
+            self.dataChanged.emit(self.index(changed[0], 0), last)
+
+    def cell(self, index: _Index) -> Cell:
+        """The cell at an index."""
+        return self._rows[index.row()][index.column()]
+
+    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008  # Qt's signature
+        return 0 if parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008  # Qt's signature
+        return 0 if parent.isValid() else len(self.columns)
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if not index.isValid():
+            return None
+        cell, column = self.cell(index), self.columns[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return cell.text
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            shape = TONE_GLYPH[cell.tone].value
+            return f"{column.title}: {cell.text}" + (f", {shape}" if shape else "")
+        if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role in {Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole}:
+            return self.columns[section].title
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = (
+                Qt.AlignmentFlag.AlignRight
+                if self.columns[section].is_number
+                else Qt.AlignmentFlag.AlignLeft
+            )
+            return int(side | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+
+class _CellDelegate(QStyledItemDelegate):
+    """Paints a cell: plain, dim, done with a check, or urgent as a filled chip with its shape."""
+
+    def __init__(self, *, theme: LiveTheme, model: CellModel, owner: QTableView) -> None:
+        super().__init__(owner)
+        self._theme = theme
+        self._model = model
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
+        return QSize(self._model.columns[index.column()].width_px, ROW_PX)
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+        cell, column = self._model.cell(index), self._model.columns[index.column()]
+        area = QRectF(option.rect)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(self._theme.colour(Role.RULE), 1))
+        painter.drawLine(area.bottomLeft(), area.bottomRight())
+        colour = self._theme.colour(Role.TEXT_MUTED if cell.is_dim else Role.TEXT)
+        glyph = Glyph.CHECK if cell.is_done else TONE_GLYPH[cell.tone]
+        if cell.tone not in {Tone.NEUTRAL, Tone.QUIET}:
+            fill, text = self._theme.current.fill(cell.tone)
+            painter.setPen(QPen(self._theme.colour(Role.CHIP_OUTLINE), 1))
+            painter.setBrush(QColor(fill))
+            painter.drawRoundedRect(area.adjusted(2.5, 2.5, -2.5, -3.5), 3, 3)
+            colour = QColor(text)
+        strong = cell.tone not in {Tone.NEUTRAL, Tone.QUIET}
+        painter.setFont(font_for(TextStyle.STRONG if strong else TextStyle.BODY))
+        inner = area.adjusted(_PAD_PX, 0, -_PAD_PX, 0)
+        if glyph is not Glyph.NONE and not column.is_number:
+            at = QRectF(inner.left(), area.center().y() - _GLYPH_PX / 2, _GLYPH_PX, _GLYPH_PX)
+            paint_glyph(painter, glyph, at, colour)
+            inner.adjust(_GLYPH_PX + 6, 0, 0, 0)
+        painter.setPen(colour)
+        side = Qt.AlignmentFlag.AlignRight if column.is_number else Qt.AlignmentFlag.AlignLeft
+        text_line = QFontMetrics(painter.font()).elidedText(
+            cell.text, Qt.TextElideMode.ElideRight, int(inner.width()) + 1
+        )
+        painter.drawText(inner, side | Qt.AlignmentFlag.AlignVCenter, text_line)
+        painter.restore()
+
+
+class DataTable(QTableView):
+    """A calm table: fixed columns, no sorting, no editing, no hover."""
+
+    def __init__(self, *, columns: Sequence[Column], theme: LiveTheme, name: str) -> None:
+        super().__init__()
+        self._theme = theme
+        self._empty = ""
+        self.cells = CellModel(columns)
+        self.setModel(self.cells)
+        self.setItemDelegate(_CellDelegate(theme=theme, model=self.cells, owner=self))
+        self.setAccessibleName(name)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setCornerButtonEnabled(False)
+        self.setFrameShape(QTableView.Shape.NoFrame)
+        self.setTabKeyNavigation(False)
+        rows = self.verticalHeader()
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(ROW_PX)
+        rows.setMinimumSectionSize(ROW_PX)
+        header = self.horizontalHeader()
+        header.setFixedHeight(HEADER_PX)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setSectionsClickable(False)
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(24)
+        self.setMinimumSize(200, HEADER_PX + 2 * ROW_PX + 2)
+        theme.changed.connect(self.viewport().update)
+
+    def show_rows(self, rows: tuple[tuple[Cell, ...], ...], *, empty: str = "") -> None:
+        """Show rows, or what to say when there are none."""
+        if empty != self._empty:
+            self._empty = empty
+            self.viewport().update()
+        self.cells.show_rows(rows)
+
+    def cut_cells(self) -> list[str]:
+        """Texts that do not fit their column, for the tests."""
+        cut = []
+        for row in self.cells.rows:
+            for at, cell in enumerate(row):
+                metrics = QFontMetrics(
+                    font_for(TextStyle.BODY if cell.tone is Tone.NEUTRAL else TextStyle.STRONG)
+                )
+                glyph = 16 if cell.is_done or cell.tone is not Tone.NEUTRAL else 0
+                if self.cells.columns[at].is_number:
+                    glyph = 0
+                if metrics.horizontalAdvance(cell.text) + 2 * _PAD_PX + glyph > self.columnWidth(
+                    at
+                ):
+                    cut.append(cell.text)
+        return cut
+
+    def natural_width(self) -> int:
+        """Sum of the declared column widths."""
+        return sum(column.width_px for column in self.cells.columns)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        # Room beyond the natural widths is shared, so that numbers stay near their neighbours.
+        room = self.viewport().width()
+        natural = self.natural_width()
+        spare = max(0, room - natural)
+        share = min(spare / natural, 0.45)
+        used = 0
+        for at, column in enumerate(self.cells.columns[:-1]):
+            width = int(column.width_px * (1 + share))
+            self.setColumnWidth(at, width)
+            used += width
+        self.setColumnWidth(
+            len(self.cells.columns) - 1, max(24, self._last_width(room, used, share))
+        )
+
+    def _last_width(self, room: int, used: int, share: float) -> int:
+        last = self.cells.columns[-1]
+        natural = int(last.width_px * (1 + share))
+        return natural if last.is_number else max(natural, room - used)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if self.cells.rows or not self._empty:
+            return
+        painter = QPainter(self.viewport())
+        painter.setFont(font_for(TextStyle.BODY))
+        painter.setPen(self._theme.colour(Role.TEXT_MUTED))
+        painter.drawText(self.viewport().rect(), Qt.AlignmentFlag.AlignCenter, self._empty)

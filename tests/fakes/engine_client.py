@@ -1,0 +1,468 @@
+"""A hand-written `EngineClient` whose snapshots a test writes itself.
+
+It answers like the door describes: trip latches at once, commands return results, policy changes
+are compare-and-set on the version through the engine's own functions. It trades nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from engine.api import CommandResult, HistoryPoint, PolicyVersion
+from engine.model.emergency import (
+    Condition,
+    EmergencySnapshot,
+    EmergencyState,
+    PositionProgress,
+    ResetRequest,
+    Scope,
+    StageProgress,
+    StageState,
+    Trip,
+    TripSource,
+)
+from engine.model.errors import PolicyInvalid
+from engine.model.events import Event
+from engine.model.ids import Symbol, TripId
+from engine.model.policy import (
+    PolicyDocument,
+    diff,
+    document_hash,
+    seeded,
+    validate,
+    with_changes,
+)
+from engine.model.snapshots import (
+    AlarmSnapshot,
+    BusSnapshot,
+    EngineSnapshot,
+    EngineState,
+    JournalSnapshot,
+    LinkSnapshot,
+    LinkState,
+    LoopLag,
+    PolicySnapshot,
+    PositionSnapshot,
+    RedisSnapshot,
+    RiskSnapshot,
+    SignalCounts,
+)
+
+NOW_NS = 1_795_271_527_400_000_000  # 2026-11-21 14:32:07.4 UTC
+INITIAL = Decimal(100_000)
+
+
+def position(
+    symbol: str,
+    side: str,
+    quantity: str,
+    entry: str,
+    mark: str,
+    unrealised: str,
+    used: str,
+    stop: str | None,
+) -> PositionSnapshot:
+    """One open position."""
+    return PositionSnapshot(
+        venue="paper",
+        symbol=Symbol(symbol),
+        side=side,
+        quantity=Decimal(quantity),
+        entry_price=Decimal(entry),
+        mark_price=Decimal(mark),
+        unrealised=Decimal(unrealised),
+        limit_used=Decimal(used),
+        protected=None if stop is None else Decimal(stop),
+        mark_age_s=0.2,
+        held_s=900.0,
+        force_close_in_s=13_000.0,
+    )
+
+
+POSITIONS = (
+    position("BTCUSDT", "LONG", "0.042", "61020.10", "61301.50", "11.82", "0.26", "59189.50"),
+    position("ETHUSDT", "SHORT", "1.105", "2398.44", "2404.90", "-7.14", "0.27", "2470.39"),
+    position("SOLUSDT", "LONG", "18", "141.02", "141.53", "9.18", "0.25", "136.79"),
+    position("XRPUSDT", "LONG", "4900", "0.5203", "0.5191", "-5.88", "0.25", "0.5047"),
+)
+ALARMS = (
+    AlarmSnapshot(
+        id="a1",
+        code="redis_down",
+        priority=2,
+        text="Redis does not answer since 14:32:04",
+        action="Entries are held; the stop works without it. Check the server.",
+        ts_ns=NOW_NS - 3_400_000_000,
+    ),
+    AlarmSnapshot(
+        id="a2",
+        code="round_trip",
+        priority=3,
+        text="Order round trip p99 640 ms",
+        action="Watch; hold entries if it goes on rising.",
+        ts_ns=NOW_NS - 730_000_000_000,
+        state="acknowledged",
+    ),
+)
+LINKS = (
+    LinkSnapshot(name="orders", title="Orders", state=LinkState.UP, age_s=0.1),
+    LinkSnapshot(name="data", title="Market data", state=LinkState.UP, age_s=0.2),
+    LinkSnapshot(name="redis", title="Redis", state=LinkState.UP, age_s=0.3),
+    LinkSnapshot(
+        name="database", title="Database", state=LinkState.UP, age_s=0.0, detail="lag 3 ms"
+    ),
+    LinkSnapshot(
+        name="journal", title="Journal", state=LinkState.UP, age_s=0.0, detail="0 pending"
+    ),
+)
+RESET_CONDITIONS = (
+    Condition(condition="Every position zero, two reads", met=True),
+    Condition(condition="No open orders, two reads", met=True),
+    Condition(condition="Links up for 60 s", met=False, why="engine up for 41 s"),
+    Condition(condition="Queue under 50 %, no drops for 60 s", met=True),
+    Condition(condition="All P1 alarms acknowledged", met=True),
+)
+
+
+def running_snapshot() -> EngineSnapshot:
+    """A healthy paper desk with four positions and no alarm."""
+    document = seeded(INITIAL, live=False, ts_ns=NOW_NS - 86_400_000_000_000)
+    profile = document.active
+    return EngineSnapshot(
+        ts_ns=NOW_NS,
+        monotonic_ns=1_000_000_000,
+        mode="paper",
+        state=EngineState.RUNNING,
+        state_why="",
+        node="desk",
+        account="PX-01",
+        venue="paper",
+        feed="simulated",
+        currency="USDT",
+        policy=PolicySnapshot(
+            version=document.version,
+            profile=document.profile,
+            sha256=document_hash(document),
+            age_s=0.2,
+            source="state database",
+            allow_new_trades=True,
+            author=document.author,
+            ts_ns=document.ts_ns,
+        ),
+        emergency=EmergencySnapshot(state=EmergencyState.ARMED, latched=False),
+        risk=RiskSnapshot(
+            equity=Decimal("99871.42"),
+            balance=Decimal("99863.44"),
+            unrealised=Decimal("7.98"),
+            peak=Decimal("100694.10"),
+            drawdown=Decimal("0.00817"),
+            drawdown_soft=profile.drawdown_soft,
+            drawdown_hard=profile.drawdown_hard,
+            daily_loss=Decimal("0.0021"),
+            max_daily_loss=profile.max_daily_loss,
+            loss_streak=1,
+            max_consecutive_losses=0,
+            gross_exposure=Decimal("0.103"),
+            max_gross_exposure=profile.max_gross_exposure,
+            min_balance=profile.min_balance,
+            initial=INITIAL,
+            orders_last_minute=6,
+            max_orders_per_minute=60,
+            reject_ratio=0.0,
+            order_round_trip_ms_p99=21.4,
+        ),
+        bus=BusSnapshot(
+            size=212,
+            capacity=10_000,
+            utilisation=0.0212,
+            state="normal",
+            published=48_211,
+            dropped=0,
+            delayed=0,
+            conflated=1_204,
+            high_water=612,
+        ),
+        journal=JournalSnapshot(written=1_204, acknowledged=1_204, pending=0, dead_lettered=0),
+        redis=RedisSnapshot(mode="managed", state=LinkState.UP, cause=""),
+        links=LINKS,
+        positions=POSITIONS,
+        orders=(),
+        alarms=(),
+        gate=(),
+        signals=SignalCounts(received=31, executed=12, blocked=2),
+        loop_lag=LoopLag(p50=0.2, p99=4.1, max=12.0),
+        ticks=48_211,
+        fills=14,
+        intents=14,
+        market_age_s=0.2,
+    )
+
+
+def _progress() -> tuple[PositionProgress, ...]:
+    done = [
+        PositionProgress(
+            symbol=item.symbol,
+            side=item.side,
+            quantity_at_trip=item.quantity,
+            left=Decimal(0),
+            state_words=f"FLAT 14:32:0{at + 1}.9",
+            attempts=1 + at // 2,
+            last_answer=f"filled {item.quantity} @ {item.mark_price}",
+            is_flat=True,
+        )
+        for at, item in enumerate(POSITIONS[:3])
+    ]
+    last = POSITIONS[3]
+    stuck = PositionProgress(
+        symbol=last.symbol,
+        side=last.side,
+        quantity_at_trip=last.quantity,
+        left=None,
+        state_words="UNKNOWN (no answer)",
+        attempts=2,
+        last_answer="timeout 5.0 s (no answer)",
+        protected="STOP 0.5047 resting",
+        next_try_ns=NOW_NS + 2_000_000_000,
+    )
+    return (*done, stuck)
+
+
+def latched_emergency() -> EmergencySnapshot:
+    """A stop with three positions flat and one unknown."""
+    trip = Trip(
+        id=TripId("t-1"),
+        source=TripSource.BUTTON,
+        reason="pressed in the main window",
+        ts_ns=NOW_NS - 8_380_000_000,
+    )
+    return EmergencySnapshot(
+        state=EmergencyState.FLATTENING,
+        latched=True,
+        trips=(trip,),
+        reason=trip.reason,
+        since_ns=trip.ts_ns,
+        stages=(
+            StageProgress(name="BLOCK", state=StageState.DONE, duration_s=0.004),
+            StageProgress(name="CANCEL", state=StageState.DONE, done=8, total=8, duration_s=0.31),
+            StageProgress(name="CLOSE", state=StageState.RUNNING, done=3, total=4),
+            StageProgress(name="VERIFY", state=StageState.WAITING),
+        ),
+        positions=_progress(),
+        positions_open=1,
+        presses=1,
+    )
+
+
+def latched_snapshot() -> EngineSnapshot:
+    """The desk in the middle of a stop."""
+    alarm = AlarmSnapshot(
+        id="a9",
+        code="stop",
+        priority=1,
+        text="Emergency stop pressed",
+        action="Watch the stop; close by hand at the venue what is not flat in 30 s.",
+        ts_ns=NOW_NS - 8_380_000_000,
+        first_out=True,
+    )
+    return msgspec.structs.replace(
+        running_snapshot(),
+        state=EngineState.LATCHED,
+        emergency=latched_emergency(),
+        positions=POSITIONS[3:],
+        alarms=(alarm, *ALARMS),
+        reset_conditions=(
+            Condition(condition="Every position zero, two reads", met=False, why="XRPUSDT unknown"),
+            *RESET_CONDITIONS[1:],
+        ),
+    )
+
+
+def flat_snapshot(*, would_trip_again: tuple[str, ...] = ()) -> EngineSnapshot:
+    """The desk stopped, flat and verified, every condition met."""
+    emergency = latched_emergency()
+    rows = tuple(
+        msgspec.structs.replace(
+            row,
+            left=Decimal(0),
+            state_words="FLAT 14:32:09.1",
+            is_flat=True,
+            next_try_ns=None,
+            protected="",
+        )
+        for row in emergency.positions
+    )
+    stages = tuple(
+        msgspec.structs.replace(stage, state=StageState.DONE, duration_s=stage.duration_s or 1.2)
+        for stage in emergency.stages
+    )
+    return msgspec.structs.replace(
+        latched_snapshot(),
+        emergency=msgspec.structs.replace(
+            emergency, state=EmergencyState.FLAT, positions=rows, stages=stages, positions_open=0
+        ),
+        positions=(),
+        reset_conditions=tuple(
+            msgspec.structs.replace(item, met=True, why="") for item in RESET_CONDITIONS
+        ),
+        would_trip_again=would_trip_again,
+    )
+
+
+class FakeEngineClient:
+    """An engine that says what the test wrote, and remembers what it was asked."""
+
+    def __init__(self, snapshot: EngineSnapshot | None = None) -> None:
+        self.now = snapshot or running_snapshot()
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.handlers: list[Callable[[Event], None]] = []
+        self.document = seeded(INITIAL, live=False, ts_ns=NOW_NS - 86_400_000_000_000)
+        self.versions = [PolicyVersion(document=self.document, changes={})]
+        self.history: tuple[HistoryPoint, ...] = ()
+        self.trip_latches = True
+
+    # State down.
+
+    def snapshot(self) -> EngineSnapshot:
+        return self.now
+
+    def show(self, snapshot: EngineSnapshot) -> None:
+        """The engine moved on to this state."""
+        self.now = msgspec.structs.replace(
+            snapshot, monotonic_ns=self.now.monotonic_ns + 50_000_000
+        )
+
+    def alter(self, **fields: Any) -> None:
+        """The engine moved on, these fields changed."""
+        self.show(msgspec.structs.replace(self.now, **fields))
+
+    def subscribe(self, handler: Callable[[Event], None]) -> Callable[[], None]:
+        self.handlers.append(handler)
+        return lambda: self.handlers.remove(handler)
+
+    async def equity_history(self, *, since_ns: int) -> tuple[HistoryPoint, ...]:
+        return tuple(point for point in self.history if point.ts_ns >= since_ns)
+
+    # Commands up.
+
+    def trip(self, *, source: TripSource, reason: str, scope: Scope = Scope.NODE) -> Trip:
+        self.calls.append(("trip", {"source": source, "reason": reason}))
+        presses = self.now.emergency.presses + 1
+        trip = Trip(id=TripId(f"t-{presses}"), source=source, reason=reason, ts_ns=self.now.ts_ns)
+        if self.trip_latches:
+            emergency = latched_emergency() if presses == 1 else self.now.emergency
+            emergency = msgspec.structs.replace(emergency, presses=presses, trips=(trip,))
+            self.show(msgspec.structs.replace(latched_snapshot(), emergency=emergency))
+        return trip
+
+    def _answer(self, name: str, *, ok: bool = True, **fields: Any) -> CommandResult:
+        self.calls.append((name, fields.pop("asked", {})))
+        return CommandResult(
+            ok=ok,
+            state=self.now.state,
+            emergency=self.now.emergency,
+            version=self.document.version,
+            **fields,
+        )
+
+    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
+        self.alter(emergency=msgspec.structs.replace(self.now.emergency, paused=paused))
+        return self._answer("pause_closing", asked={"paused": paused})
+
+    async def halt(self, *, reason: str) -> CommandResult:
+        self.alter(state=EngineState.HALTED)
+        return self._answer("halt", asked={"reason": reason})
+
+    async def resume(self, *, reason: str) -> CommandResult:
+        self.alter(state=EngineState.RUNNING)
+        return self._answer("resume", asked={"reason": reason})
+
+    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
+        self.alter(state=EngineState.REDUCE_ONLY if on else EngineState.RUNNING)
+        return self._answer("reduce_only", asked={"on": on})
+
+    async def start(self, *, reason: str) -> CommandResult:
+        self.alter(state=EngineState.RUNNING)
+        return self._answer("start", asked={"reason": reason})
+
+    async def reset(self, request: ResetRequest) -> CommandResult:
+        unmet = tuple(item for item in self.now.reset_conditions if not item.met)
+        if not unmet:
+            self.show(
+                msgspec.structs.replace(running_snapshot(), state=EngineState.READY, positions=())
+            )
+        return self._answer("reset", ok=not unmet, unmet=unmet, asked={"request": request})
+
+    async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
+        alarms = tuple(
+            msgspec.structs.replace(item, state="acknowledged") if item.id == alarm_id else item
+            for item in self.now.alarms
+        )
+        self.alter(alarms=alarms)
+        return self._answer("acknowledge_alarm", asked={"alarm": alarm_id})
+
+    # The policy, by the engine's own rules.
+
+    def policy(self) -> PolicyDocument:
+        return self.document
+
+    def store(self, document: PolicyDocument, *, author: str, reason: str) -> None:
+        """Store a new version, as another editor would."""
+        before = self.document
+        self.document = msgspec.structs.replace(
+            document, version=before.version + 1, author=author, reason=reason, ts_ns=self.now.ts_ns
+        )
+        changes = diff(before, self.document)
+        self.versions.insert(0, PolicyVersion(document=self.document, changes=changes))
+        self.alter(
+            policy=msgspec.structs.replace(
+                self.now.policy,
+                version=self.document.version,
+                profile=self.document.profile,
+                sha256=document_hash(self.document),
+            )
+        )
+
+    async def check_policy(self, changes: Mapping[str, str]) -> CommandResult:
+        return self._answer(
+            "check_policy", ok=not self._problems(changes), problems=self._problems(changes)
+        )
+
+    def _problems(self, changes: Mapping[str, str]) -> dict[str, str]:
+        try:
+            return validate(with_changes(self.document, changes), live=False)
+        except PolicyInvalid as error:
+            return error.problems
+
+    async def update_policy(
+        self, changes: Mapping[str, str], *, base_version: int, author: str, reason: str
+    ) -> CommandResult:
+        asked = {"changes": dict(changes), "base": base_version, "reason": reason}
+        if base_version != self.document.version:
+            return self._answer(
+                "update_policy",
+                ok=False,
+                conflict=True,
+                message="based on an old version",
+                asked=asked,
+            )
+        problems = self._problems(changes)
+        if problems:
+            return self._answer("update_policy", ok=False, problems=problems, asked=asked)
+        self.store(with_changes(self.document, changes), author=author, reason=reason)
+        return self._answer("update_policy", asked=asked)
+
+    async def set_policy_mode(self, name: str, *, author: str, reason: str) -> CommandResult:
+        self.store(with_changes(self.document, {"profile": name}), author=author, reason=reason)
+        return self._answer("set_policy_mode", asked={"name": name})
+
+    async def rollback_policy(self, version: int, *, author: str, reason: str) -> CommandResult:
+        old = next(entry.document for entry in self.versions if entry.document.version == version)
+        self.store(old, author=author, reason=reason)
+        return self._answer("rollback_policy", asked={"version": version})
+
+    async def policy_history(self) -> tuple[PolicyVersion, ...]:
+        return tuple(self.versions)
