@@ -15,7 +15,7 @@ from console.messages import OperatorMessages
 from console.qt.tasks import ConsoleTasks
 from engine.api import CommandResult
 
-__all__ = ["CommandDesk"]
+__all__ = ["CommandDesk", "refusal_words"]
 
 
 class CommandDesk(QObject):

@@ -238,6 +238,16 @@ class MainWindow(QWidget):
         """What was painted last."""
         return self._engine
 
+    @property
+    def client(self) -> EngineClient:
+        """The engine's door."""
+        return self._client
+
+    def alarm_ids(self) -> tuple[str, ...]:
+        """Alarms nobody has acknowledged."""
+        alarms = () if self._engine is None else self._engine.snapshot.alarms
+        return tuple(alarm.id for alarm in alarms if alarm.state in {"new", "returned"})
+
     # Painting.
 
     def _see(self, snapshot: EngineSnapshot | None) -> Engine | None:

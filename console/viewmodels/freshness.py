@@ -16,8 +16,10 @@ from engine.model.snapshots import EngineSnapshot
 __all__ = [
     "ENGINE_SILENT_AFTER_S",
     "NO_DATA_AFTER_S",
+    "Engine",
     "Freshness",
     "FreshnessTracker",
+    "age_words",
     "freshness_of",
 ]
 

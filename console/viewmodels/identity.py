@@ -13,7 +13,16 @@ from console.viewmodels.freshness import Engine, Freshness
 from engine.model.emergency import EmergencySnapshot, EmergencyState
 from engine.model.snapshots import EngineSnapshot, EngineState
 
-__all__ = ["IdentityState", "IdentityViewModel", "StopFaceViewModel", "desk_words", "engine_chip"]
+__all__ = [
+    "IdentityState",
+    "IdentityViewModel",
+    "StopFaceViewModel",
+    "desk_words",
+    "engine_chip",
+    "latched_words",
+    "mode_words",
+    "open_count",
+]
 
 _STATE_CHIPS: Final[Mapping[EngineState, ChipState]] = {
     EngineState.OFF: ChipState(text="OFF", tone=Tone.QUIET),

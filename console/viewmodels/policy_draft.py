@@ -41,6 +41,7 @@ __all__ = [
     "FieldRow",
     "PolicyDraft",
     "change_rows",
+    "range_words",
     "shown_value",
 ]
 
@@ -272,6 +273,8 @@ class PolicyDraft:
             else:
                 draft = shown_value(spec, parsed)
                 movement = direction(spec, value, parsed)
+                if spec.kind != "flag" and not spec.minimum <= parsed <= spec.ceiling:
+                    error = f"must be {range_words(spec, self.currency)}"
         return FieldRow(
             name=spec.name,
             title=spec.title,
@@ -289,7 +292,7 @@ class PolicyDraft:
         return tuple(
             ClashRow(
                 name=name,
-                title=_title(name),
+                title=_title(name, self.base.profile),
                 mine=_shown_text(name, text),
                 now=_shown_text(name, theirs[name][1]),
                 original=_shown_text(name, theirs[name][0]),
@@ -321,14 +324,16 @@ def _is_past_soft(snapshot: EngineSnapshot) -> bool:
     return drawdown is not None and drawdown >= snapshot.risk.drawdown_soft
 
 
-def _title(name: str) -> str:
+def _title(name: str, active: str) -> str:
     if name == "profile":
         return "Active profile"
     if name == "allow_new_trades":
         return "New trades"
     owner, _, field = name.partition(".")
     spec = FIELD_BY_NAME.get(field)
-    return f"{owner}: {spec.title}" if spec else name
+    if spec is None:
+        return name
+    return spec.title if owner == active else f"{owner}: {spec.title}"
 
 
 def _shown_text(name: str, text: str) -> str:
@@ -348,7 +353,7 @@ def change_rows(before: PolicyDocument, after: PolicyDocument) -> tuple[ChangeRo
         rows.append(
             ChangeRow(
                 name=name,
-                title=_title(name),
+                title=_title(name, before.profile),
                 before=_shown_text(name, old),
                 after=_shown_text(name, new),
                 movement=_movement(name, before, after),

@@ -20,7 +20,13 @@ from engine.model.emergency import (
     TripSource,
 )
 
-__all__ = ["STOP_COLUMNS", "StopProgressState", "StopProgressViewModel", "details_text"]
+__all__ = [
+    "STOP_COLUMNS",
+    "StopProgressState",
+    "StopProgressViewModel",
+    "details_text",
+    "source_words",
+]
 
 STOP_COLUMNS: Final = (
     Column(title="Symbol", width_px=92),

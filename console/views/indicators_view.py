@@ -6,6 +6,7 @@ Nothing is cut in the middle: a bar is shown whole or not at all.
 
 from PySide6.QtCore import QSize
 from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QVBoxLayout
 
 from console.theme import LiveTheme
 from console.viewmodels.appearance import IndicatorState
@@ -17,6 +18,8 @@ __all__ = ["IndicatorsView"]
 _BAR_PX = 38
 _FRAME_PX = 40
 _SHOWN_MIN = 3
+_GAP_PX = 6
+_GAP_HIGH_PX = 26
 
 
 class IndicatorsView(Panel):
@@ -30,8 +33,12 @@ class IndicatorsView(Panel):
             )
             for name in INDICATOR_NAMES
         ]
+        self._column = QVBoxLayout()
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(_GAP_PX)
         for bar in self._bars:
-            self.add(bar)
+            self._column.addWidget(bar)
+        self.add_layout(self._column)
         self.add_stretch()
         for bar in self._bars[_SHOWN_MIN:]:
             bar.hide()
@@ -43,11 +50,14 @@ class IndicatorsView(Panel):
 
     def minimumSizeHint(self) -> QSize:
         # Only the first few must fit: the others give way in a low window.
-        return QSize(240, _FRAME_PX + _SHOWN_MIN * (_BAR_PX + 6))
+        return QSize(240, _FRAME_PX + _SHOWN_MIN * (_BAR_PX + _GAP_PX))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        room = max(_SHOWN_MIN, (self.height() - _FRAME_PX) // (_BAR_PX + 6))
+        room = max(_SHOWN_MIN, (self.height() - _FRAME_PX) // (_BAR_PX + _GAP_PX))
         for at, bar in enumerate(self._bars):
             if bar.isHidden() == (at < room):
                 bar.setVisible(at < room)
+        shown = min(room, len(self._bars))
+        spare = (self.height() - _FRAME_PX) // shown - _BAR_PX
+        self._column.setSpacing(min(_GAP_HIGH_PX, max(_GAP_PX, spare)))

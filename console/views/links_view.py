@@ -10,7 +10,7 @@ from console.widgets import Chip, Panel, TextLabel
 
 __all__ = ["LinksView"]
 
-_ROW_PX = 25
+_ROW_PX = 30
 _ROW_LOW_PX = 19
 _FRAME_PX = 41
 

@@ -5,7 +5,7 @@ It fits 1366 × 700 without scrolling (R36): while latched in a low window the q
 row gives its room to the stop panel, whose rows show the same positions.
 """
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
@@ -89,6 +89,13 @@ class OverviewView(QWidget):
         outer.addWidget(self._lower, 4)
         outer.addWidget(self._strip)
         self._strip.setFixedHeight(_STRIP_LOW_PX)
+
+    def minimumSizeHint(self) -> QSize:
+        hint = super().minimumSizeHint()
+        if self._is_latched and not self._lower.isHidden():
+            # While latched the lower row may go, so the window may be made that low.
+            hint.setHeight(hint.height() - self._lower.minimumSizeHint().height() - _GAP_PX)
+        return hint
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -87,7 +87,7 @@ class PolicyFieldsView(QWidget):
         page = QWidget()
         grid = QGridLayout(page)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(12)
+        grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(0)
         grid.setColumnStretch(3, 1)
         right = Qt.AlignmentFlag.AlignRight

@@ -28,7 +28,7 @@ from engine.model.policy import PROFILE_NAMES
 
 __all__ = ["PolicyView"]
 
-_RIGHT_PX = 372
+_RIGHT_PX = 344
 _DIFF_ROWS = 5
 
 
@@ -80,6 +80,7 @@ class PolicyView(QWidget):
         head = QHBoxLayout()
         head.setSpacing(10)
         head.addWidget(self._active, 1)
+        head.addWidget(self._new_trades)
         head.addWidget(self._draft_chip)
         head.addWidget(self._discard)
         body = QHBoxLayout()
@@ -110,7 +111,6 @@ class PolicyView(QWidget):
         line.addSpacing(14)
         line.addWidget(self._activate)
         line.addStretch(1)
-        line.addWidget(self._new_trades)
         panel.add_layout(line)
         panel.add(self.fields, 1)
         return panel

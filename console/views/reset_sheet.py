@@ -157,6 +157,8 @@ class ResetSheet(Sheet):
     def _show_choices(self, kind: str, heading: str, choices: tuple[Choice, ...]) -> None:
         if choices and kind not in self._headed:
             self._headed.add(kind)
+            if len(self._headed) > 1:
+                self._gestures.addSpacing(6)
             self._gestures.addWidget(self._heading(heading))
         for choice in choices:
             if (kind, choice.id) in self._boxes:

@@ -228,7 +228,7 @@ class DataTable(QTableView):
         room = self.viewport().width()
         natural = self.natural_width()
         spare = max(0, room - natural)
-        share = min(spare / natural, 0.45)
+        share = min(spare / natural, 0.8)
         used = 0
         for at, column in enumerate(self.cells.columns[:-1]):
             width = int(column.width_px * (1 + share))

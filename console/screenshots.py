@@ -1,0 +1,172 @@
+"""Pictures of every page in its main states, from a real engine driven through its own door.
+
+What: opens the window offscreen, waits for the engine to trade, and photographs the overview, the
+policy page with and without a draft, the question on quitting, the stop, the flat desk, the reset
+sheet and READY, in the order in which an operator would meet them. Nothing is drawn from examples.
+Units: seconds for waits, pixels for sizes. Fails: a state the engine does not reach in its time is
+photographed as it is, and the file's name stays: the picture then shows what was there.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from PySide6.QtWidgets import QApplication, QLineEdit
+
+from console.bootstrap import BuildEngine, make_application
+from console.qt import ConsoleEventLoop
+from console.theme import THEMES, LiveTheme
+from console.window import MainWindow
+from engine.model.emergency import EmergencyState, ResetRequest
+from engine.model.snapshots import EngineSnapshot, EngineState
+
+__all__ = ["photograph"]
+
+_SETTLE_S: Final = 0.3
+_POLL_S: Final = 0.05
+DEFAULT_SIZE: Final = (1366, 700)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    window: MainWindow
+    folder: Path
+    suffix: str
+    written: list[Path]
+
+    async def keep(self, name: str) -> None:
+        """Photograph what is on the window now."""
+        self.window.pacer.refresh_now()
+        await asyncio.sleep(_SETTLE_S)
+        self.window.pacer.refresh_now()
+        path = self.folder / f"{name}_{self.suffix}.png"
+        if not self.window.grab().save(str(path)):
+            raise OSError(f"cannot write {path}")
+        self.written.append(path)
+
+    async def until(self, is_there: Callable[[EngineSnapshot], bool], wait_s: float) -> None:
+        """Wait for the engine to reach a state, for so long."""
+        for _ in range(int(wait_s / _POLL_S)):
+            engine = self.window.engine
+            if engine is not None and is_there(engine.snapshot):
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+def photograph(
+    build: BuildEngine,
+    folder: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    theme_name: str | None = None,
+    warm_up_s: float = 45.0,
+) -> list[Path]:
+    """Write the pictures; both themes unless one is named. Returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    application = make_application()
+    theme = LiveTheme(application=application)
+    names = [theme_name] if theme_name else list(THEMES)
+    written: list[Path] = []
+    loop = ConsoleEventLoop(application)
+    try:
+        for name in names:
+            theme.switch(THEMES[name])
+            shoot = _shoot(
+                build,
+                folder,
+                application=application,
+                theme=theme,
+                size=size or DEFAULT_SIZE,
+                warm_up_s=warm_up_s,
+            )
+            written += loop.run_until_complete(shoot)
+    finally:
+        loop.close()
+    return written
+
+
+async def _shoot(
+    build: BuildEngine,
+    folder: Path,
+    *,
+    application: QApplication,
+    theme: LiveTheme,
+    size: tuple[int, int],
+    warm_up_s: float,
+) -> list[Path]:
+    engine = await build()
+    window = MainWindow(client=engine.client, theme=theme, application=application)
+    window.resize(*size)
+    window.show()
+    window.begin()
+    suffix = f"{theme.current.name}_{size[0]}x{size[1]}"
+    session = _Session(window=window, folder=folder, suffix=suffix, written=[])
+    try:
+        await engine.start()
+        await session.until(lambda now: bool(now.positions), warm_up_s)
+        await _pages(session)
+        await _stop_and_reset(session)
+    finally:
+        await window.end()
+        await engine.stop()
+        window.hide()
+        window.deleteLater()
+    return session.written
+
+
+async def _pages(session: _Session) -> None:
+    window = session.window
+    await session.keep("overview_running")
+    window.show_page("policy")
+    await session.keep("policy")
+    for field, text in (("max_daily_loss", "4 %"), ("drawdown_soft", "6 %")):
+        editor = window.policy_view.fields.editor(field)
+        if isinstance(editor, QLineEdit):
+            editor.setText(text)
+            editor.textEdited.emit(text)
+    await session.keep("policy_draft")
+    window.policy_view.discard_pressed.emit()
+    window.show_page("overview")
+    if window.engine is not None and window.engine.snapshot.positions:
+        window.request_close()
+        await session.keep("quit_question")
+        window.sheets.dismiss()
+
+
+async def _stop_and_reset(session: _Session) -> None:
+    window = session.window
+    window.stop_button.fire("button")
+    await session.keep("overview_stopping")
+    await session.until(lambda now: now.emergency.state is EmergencyState.FLAT, 30.0)
+    await session.keep("overview_flat")
+    window.stop_desk.open_reset()
+    await session.keep("reset_sheet")
+    window.sheets.dismiss()
+    await _reset(session)
+    await session.until(lambda now: now.state is EngineState.READY, 5.0)
+    await session.keep("overview_ready")
+
+
+async def _reset(session: _Session) -> None:
+    """Reset once its conditions are met; links must have been up for a minute, so this may wait."""
+
+    def conditions_met(now: EngineSnapshot) -> bool:
+        return all(condition.met for condition in now.reset_conditions)
+
+    for alarm in session.window.alarm_ids():
+        await session.window.client.acknowledge_alarm(alarm)
+    await session.until(conditions_met, 75.0)
+    engine = session.window.engine
+    if engine is None:
+        return
+    emergency = engine.snapshot.emergency
+    await session.window.client.reset(
+        ResetRequest(
+            cause="rehearsal or test",
+            reason="screenshots of the console",
+            clear=tuple(trip.id for trip in emergency.trips),
+            rebase=tuple(engine.snapshot.would_trip_again),
+        )
+    )
