@@ -8,9 +8,7 @@ quantities are `Decimal` and become strings in JSON; drawdown and thresholds are
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any, ClassVar, TypedDict
 
 import msgspec
@@ -568,20 +566,20 @@ _PAYLOAD_FIELDS: dict[type[Event], tuple[str, ...]] = {
     event: tuple(name for name in event.__struct_fields__ if name not in COMMON_FIELDS)
     for event in ALL_EVENTS
 }
-# One call for all fields, the first twice so that there are always several: this runs for every
-# durable event.
-_PAYLOAD_VALUES: dict[type[Event], Callable[[Event], tuple[Any, ...]]] = {
-    event: attrgetter(*names, *names[:1]) for event, names in _PAYLOAD_FIELDS.items()
+# Where an event's own fields begin in its JSON. The quotes inside a text are escaped, so no value
+# of a common field can look like this.
+_PAYLOAD_MARK: dict[type[Event], bytes] = {
+    event: f',"{names[0]}":'.encode() for event, names in _PAYLOAD_FIELDS.items()
 }
 _ENCODER = msgspec.json.Encoder()
 
 
 def payload(event: Event) -> bytes:
     """JSON of the fields beside the common ones; decimals are strings."""
-    kind = type(event)
-    values = _PAYLOAD_VALUES[kind](event)
-    names = _PAYLOAD_FIELDS[kind]
-    return _ENCODER.encode(dict(zip(names, values, strict=False)))
+    # Encoding the whole struct and cutting its head off takes half the time of picking the fields,
+    # and this runs for every durable event.
+    body = _ENCODER.encode(event)
+    return b"{" + body[body.index(_PAYLOAD_MARK[type(event)]) + 1 :]
 
 
 def decode(
