@@ -6,11 +6,13 @@ Rule: nobody keeps a copy; every change is a new version, compare-and-set in one
 from engine.policy.authority import AuthorityState, PolicyAuthority
 from engine.policy.policy_file import read_policy_file
 from engine.policy.policy_store import EmergencyView, PolicyStore
+from engine.policy.state_database import StateDatabaseAuthority
 
 __all__ = [
     "AuthorityState",
     "EmergencyView",
     "PolicyAuthority",
     "PolicyStore",
+    "StateDatabaseAuthority",
     "read_policy_file",
 ]

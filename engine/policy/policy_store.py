@@ -47,7 +47,8 @@ class EmergencyView(Protocol):
 
     def is_latched(self) -> bool: ...
 
-    def uncleared(self) -> tuple[Trip, ...]:
+    @property
+    def trips(self) -> tuple[Trip, ...]:
         """Trips in scope without a clearing, oldest first."""
         ...
 
@@ -140,16 +141,16 @@ class PolicyStore:
 
     def is_emergency_mode(self) -> bool:
         """Latched, or some trip in scope without a clearing."""
-        return self._emergency.is_latched() or bool(self._emergency.uncleared())
+        return self._emergency.is_latched() or bool(self._emergency.trips)
 
     def emergency_reason(self) -> str:
         """The first uncleared trip's reason, empty when there is none."""
-        trips = self._emergency.uncleared()
+        trips = self._emergency.trips
         return trips[0].reason if trips else ""
 
     def emergency_activated_at(self) -> int | None:
         """UTC nanoseconds of the first uncleared trip."""
-        trips = self._emergency.uncleared()
+        trips = self._emergency.trips
         return trips[0].ts_ns if trips else None
 
     def set_emergency_mode(self, reason: str, *, source: TripSource = TripSource.BUTTON) -> None:
@@ -335,7 +336,7 @@ class PolicyStore:
         before = self.get_policy()
         # What tripped on the minimum balance can only be traded again with a lower one (or
         # capital).
-        if any(trip.source is TripSource.MIN_BALANCE for trip in self._emergency.uncleared()):
+        if any(trip.source is TripSource.MIN_BALANCE for trip in self._emergency.trips):
             wanted = _with_min_balance_of(wanted, before)
         if is_looser(before, wanted):
             raise PolicyInvalid({"policy": f"only tighter limits are accepted now: {why}"})

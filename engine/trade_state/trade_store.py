@@ -177,13 +177,20 @@ class TradeStore:
         self, document: PolicyDocument, expected_version: int, events: Sequence[Event] = ()
     ) -> asyncio.Future[None]:
         """Compare and set: `PolicyConflict` unless the newest version is `expected_version` (0:
-        none)."""
-        return self._change(
-            lambda connection: changes.put_policy(
-                connection, document, expected_version=expected_version
-            ),
-            events,
-        )
+        none). The audit entry is part of the change."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            changes.put_policy(connection, document, expected_version=expected_version)
+            audit.append(
+                connection,
+                who=document.author,
+                what=f"policy version {document.version}",
+                why=document.reason,
+                where="policy",
+                ts_ns=document.ts_ns,
+            )
+
+        return self._change(change, events)
 
     def record_trip(self, trip: Trip, events: Sequence[Event] = ()) -> asyncio.Future[bool]:
         """Remember a trip; False, and no events, when it is known."""

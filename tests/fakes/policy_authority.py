@@ -57,19 +57,20 @@ class FakeEmergency:
     """The stop's side of the policy: trips, without anything being stopped."""
 
     def __init__(self) -> None:
-        self.trips: list[Trip] = []
+        self._trips: list[Trip] = []
         self.latched = False
 
     def is_latched(self) -> bool:
         return self.latched
 
-    def uncleared(self) -> tuple[Trip, ...]:
-        return tuple(self.trips)
+    @property
+    def trips(self) -> tuple[Trip, ...]:
+        return tuple(self._trips)
 
     def trip(self, *, source: TripSource, reason: str) -> Trip:
-        number = len(self.trips) + 1
+        number = len(self._trips) + 1
         trip = Trip(id=TripId(f"x{number}"), source=source, reason=reason, ts_ns=number)
-        self.trips.append(trip)
+        self._trips.append(trip)
         self.latched = True
         return trip
 

@@ -1,0 +1,393 @@
+"""Every alarm of the engine: what it means, how urgent it is, and what a person is to do.
+
+The starting table of the console's design, as far as its causes are built. An alarm has a
+consequence and an action, or it is a notice in the journal. Priorities 1 to 3, most urgent first
+(about 5, 15 and 80 % of what sounds). Delays in seconds; set-points in the unit of the measure.
+`docs/alarms.md` is made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class AlarmSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One row.
+
+    `on_delay_s`: the cause must last so long before it sounds. `off_delay_s`: it must be gone so
+    long before it counts as gone. An analogue alarm begins at `set_point` and ends below
+    `clear_point`; between the two nothing changes. After `escalates_after_s` the priority becomes
+    1. `trips`: it is the cause of an emergency stop, and may be the first-out.
+    """
+
+    code: str
+    title: str
+    priority: int
+    consequence: str
+    action: str
+    on_delay_s: float = 0.0
+    off_delay_s: float = 0.0
+    set_point: float | None = None
+    clear_point: float | None = None
+    escalates_after_s: float | None = None
+    trips: bool = False
+
+
+def _row(  # One line of the table.
+    code: str, priority: int, title: str, consequence: str, action: str
+) -> AlarmSpec:
+    return AlarmSpec(
+        code=code, title=title, priority=priority, consequence=consequence, action=action
+    )
+
+
+def _with(spec: AlarmSpec, **changes: float | bool) -> AlarmSpec:
+    return msgspec.structs.replace(spec, **changes)
+
+
+_STOPPED = "The emergency stop cancels every order and closes every position."
+_HELD = "Entries are held."
+_TABLE: tuple[AlarmSpec, ...] = (
+    _with(
+        _row("DRAWDOWN_HARD", 1, "Drawdown hard limit", _STOPPED, "Watch the stop, then review."),
+        trips=True,
+    ),
+    _with(
+        _row("DAILY_LOSS", 1, "Daily loss limit", _STOPPED, "Watch the stop, then review."),
+        trips=True,
+    ),
+    _with(
+        _row("LOSS_STREAK", 1, "Losing trades in a row", _STOPPED, "Watch the stop, then review."),
+        trips=True,
+    ),
+    _with(
+        _row(
+            "MIN_BALANCE",
+            1,
+            "Minimum balance",
+            _STOPPED,
+            "Watch the stop; lower the limit or add capital before a reset.",
+        ),
+        trips=True,
+    ),
+    _with(
+        _row("GOVERNOR_HARD_STOP", 1, "Governor stop", _STOPPED, "Watch the stop, then review."),
+        trips=True,
+    ),
+    _with(
+        _row(
+            "STOP_PRESSED",
+            1,
+            "Emergency stop pressed",
+            _STOPPED,
+            "Watch the stop; reset when the reason is settled.",
+        ),
+        trips=True,
+    ),
+    _row(
+        "STOP_NOT_FLAT",
+        1,
+        "Stop not flat after 30 s",
+        "Positions are still open while the stop is latched.",
+        "Close by hand at the venue; see the symbol's last answer.",
+    ),
+    _row(
+        "CLOSING_PAUSED",
+        1,
+        "Closing is paused while latched",
+        "Positions stay open and nobody manages them.",
+        "Go on closing, or close by hand at the venue.",
+    ),
+    _with(
+        _row(
+            "VENUE_STREAM_DOWN",
+            1,
+            "Venue's private stream down",
+            f"{_HELD} Fills are heard late.",
+            "Watch the link; have the venue's own site ready.",
+        ),
+        on_delay_s=5.0,
+        off_delay_s=10.0,
+    ),
+    _row(
+        "POSITION_MISMATCH",
+        1,
+        "Our books differ from the venue's",
+        "What is shown may not be what is held.",
+        "Hold entries and compare with the venue's own site.",
+    ),
+    _row(
+        "DRAWDOWN_UNKNOWN",
+        1,
+        "Drawdown unknown: no price for an open position",
+        f"{_HELD} No loss limit can act on this position.",
+        "Look at the venue; close the position if there is no price soon.",
+    ),
+    _row(
+        "LATCH_DISAGREES",
+        1,
+        "Policy, latch file and stop disagree",
+        "It counts as tripped.",
+        "Treat the desk as stopped; reset when all agree.",
+    ),
+    _row(
+        "LATCH_FILE_DAMAGED",
+        1,
+        "Latch file damaged or missing",
+        "It counts as latched: nothing may be entered.",
+        "Check the disk; verify that the venue is flat, then reset.",
+    ),
+    _row(
+        "POLICY_MISMATCH",
+        1,
+        "Policy stored is not the policy in force",
+        f"{_HELD} The limits in force may not be the ones agreed.",
+        "Apply the policy again, or stop.",
+    ),
+    _row(
+        "INVARIANT_BROKEN",
+        1,
+        "A programmer's error was caught",
+        f"{_HELD} Exits go on.",
+        "Stop if in doubt; send the crash report.",
+    ),
+    _with(
+        _row(
+            "ORDER_UNRESOLVED",
+            1,
+            "Order without an answer",
+            "It may have filled; entries in its symbol are held.",
+            "Look for the order at the venue.",
+        ),
+        on_delay_s=5.0,
+    ),
+    _row(
+        "DRAWDOWN_SOFT",
+        2,
+        "Drawdown soft limit",
+        f"{_HELD} It ends 0.5 % below the limit.",
+        "Decide: wait, tighten, or stop.",
+    ),
+    _row(
+        "GOVERNOR_RUNG",
+        2,
+        "Governor changed its rung",
+        "New positions are smaller, or entries are held.",
+        "Read why; wait for the cool-down, or re-base when flat.",
+    ),
+    _with(
+        _row(
+            "QUEUE_FILL",
+            2,
+            "Event queue filling",
+            "Ticks are conflated; above 95 % entries are held.",
+            "Find the slow consumer.",
+        ),
+        set_point=0.80,
+        clear_point=0.70,
+    ),
+    _with(
+        _row(
+            "QUEUE_CRITICAL",
+            1,
+            "Event queue full",
+            _HELD,
+            "Find the slow consumer; check decisions made since.",
+        ),
+        set_point=0.95,
+        clear_point=0.70,
+    ),
+    _with(
+        _row(
+            "EVENTS_DROPPED",
+            2,
+            "Ticks dropped",
+            "Decisions were made on fewer prices.",
+            "Find the slow consumer; check decisions made since.",
+        ),
+        off_delay_s=60.0,
+    ),
+    _row(
+        "ORDER_REJECTS",
+        2,
+        "Orders rejected",
+        "Entries do not reach the market.",
+        "Read the top reason; hold entries.",
+    ),
+    _with(
+        _row(
+            "MARKET_DATA_STALE",
+            2,
+            "No fresh prices of a traded symbol",
+            "Entries in the symbol are held.",
+            "Check the feed.",
+        ),
+        on_delay_s=2.0,
+        off_delay_s=5.0,
+    ),
+    _with(
+        _row(
+            "REDIS_DOWN",
+            2,
+            "Redis down",
+            f"{_HELD} Events wait in the journal; the stop works without it.",
+            "Check the server and the network.",
+        ),
+        on_delay_s=3.0,
+        off_delay_s=10.0,
+        escalates_after_s=60.0,
+    ),
+    _row(
+        "NODE_NAME_IN_USE",
+        2,
+        "Node name in use, or journal lost",
+        "Another engine may write under this name; a new epoch was begun.",
+        "Find the other engine and stop one of the two.",
+    ),
+    _row(
+        "DEAD_LETTER",
+        2,
+        "Redis refused an event for good",
+        "Other consumers do not see it.",
+        "Read the error; requeue it when it is repaired.",
+    ),
+    _row(
+        "POSITION_UNPROTECTED",
+        2,
+        "Position without its protective stop",
+        "It is being closed, unless the profile allows it.",
+        "Watch until it is closed or protected.",
+    ),
+    _row(
+        "FORCE_CLOSE_FAILED",
+        2,
+        "An over-aged position could not be closed",
+        "It is held longer than allowed, and tried again.",
+        "Close by hand if it goes on.",
+    ),
+    _with(
+        _row(
+            "DATABASE_DOWN",
+            2,
+            "Database behind or not writing",
+            f"{_HELD} The stop still works.",
+            "Free disk space; check the disk.",
+        ),
+        off_delay_s=10.0,
+    ),
+    _row(
+        "POLICY_TOO_OLD",
+        2,
+        "Policy not confirmed by its authority",
+        _HELD,
+        "Check the database or Redis.",
+    ),
+    _row(
+        "LEDGER_DIFFERS",
+        2,
+        "Ledger differs from the venue's balance",
+        "Equity and drawdown may be off by the difference.",
+        "Compare the fees and funding of both.",
+    ),
+    _row(
+        "ILLEGAL_TRANSITION",
+        2,
+        "An order did what it should not",
+        "Its state may not be the venue's.",
+        "Look at the order at the venue.",
+    ),
+    _row(
+        "COMPONENT_GAVE_UP",
+        2,
+        "A component failed five times",
+        "It is off until somebody acts.",
+        "Read its last error, then retry.",
+    ),
+    _row(
+        "CLOCK_JUMP",
+        2,
+        "The clock jumped",
+        f"{_HELD} Until the books are reconciled.",
+        "Check the time service; was the machine asleep?",
+    ),
+    _with(
+        _row(
+            "LOOP_FROZEN",
+            2,
+            "The engine stood still",
+            f"{_HELD} Nothing was decided meanwhile.",
+            "Send the log: it holds the stack that froze it.",
+        ),
+        off_delay_s=5.0,
+    ),
+    _with(
+        _row(
+            "ORDER_ROUND_TRIP",
+            3,
+            "Slow order round trip (p99 in ms)",
+            "Fills are worse.",
+            "Watch; check the network.",
+        ),
+        on_delay_s=30.0,
+        set_point=600.0,
+        clear_point=450.0,
+    ),
+    _with(
+        _row(
+            "JOURNAL_BEHIND",
+            3,
+            "Disk short, or journal above 80 % of its size",
+            "Old telemetry is deleted first.",
+            "Free disk space.",
+        ),
+        on_delay_s=60.0,
+        set_point=0.80,
+        clear_point=0.70,
+    ),
+    _row(
+        "HANDLER_FAILED",
+        3,
+        "A subscriber failed or is slow",
+        "What it shows may be old.",
+        "Send the log.",
+    ),
+    _row(
+        "ALARM_CHATTERING",
+        3,
+        "An alarm comes and goes",
+        "It hides others.",
+        "Tune its delay or dead-band.",
+    ),
+)
+ALARMS: Mapping[str, AlarmSpec] = {spec.code: spec for spec in _TABLE}
+
+
+def alarms_markdown() -> str:
+    """`docs/alarms.md`."""
+    lines = [
+        "# Alarms",
+        "",
+        "Made from `engine/health/alarms_table.py` by `alarms_markdown()`; do not edit.",
+        "",
+        "An alarm is something to do. Priority 1 is most urgent. *Delay*: how long the cause must",
+        "last before it sounds / how long it must be gone.",
+        "",
+        "| code | P | alarm | what it means | what to do | begins / ends | delay |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for spec in sorted(_TABLE, key=lambda row: row.priority):
+        points = "" if spec.set_point is None else f"≥ {spec.set_point:g} / < {spec.clear_point:g}"
+        priority = str(spec.priority)
+        if spec.escalates_after_s is not None:
+            priority += f"; 1 after {spec.escalates_after_s:g} s"
+        delay = f"{spec.on_delay_s:g} / {spec.off_delay_s:g} s"
+        lines.append(
+            f"| `{spec.code}` | {priority} | {spec.title} | {spec.consequence} | {spec.action} "
+            f"| {points} | {delay} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["ALARMS", "AlarmSpec", "alarms_markdown"]
