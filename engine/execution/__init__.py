@@ -11,6 +11,7 @@ from engine.execution.collaborators import (
     VenuePorts,
 )
 from engine.execution.reconciliation import Divergence
+from engine.execution.recorder import announce
 from engine.execution.service import Books, ExecutionService, Hooks
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "SizedEntry",
     "Timing",
     "VenuePorts",
+    "announce",
 ]

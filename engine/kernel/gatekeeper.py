@@ -74,7 +74,6 @@ class Gatekeeper:
         self,
         *,
         clock: Clock,
-        io_clock: Clock,
         mode: ModeKeeper,
         market: MarketHub,
         risk: RiskParts,
@@ -82,14 +81,13 @@ class Gatekeeper:
         instrument: Callable[[Symbol], Instrument],
     ) -> None:
         self._clock = clock
-        self._io_clock = io_clock
         self._mode = mode
         self._market = market
         self._risk = risk
         self._infrastructure = infrastructure
         self._instrument = instrument
         self._execution: ExecutionService | None = None
-        # Real times at which entries passed the final check, for the summary of outages.
+        # Times at which entries passed the final check, for the summary of outages.
         self._sent_ns: deque[int] = deque(maxlen=_SENT_KEPT)
         self.blocks = 0
 
@@ -98,7 +96,7 @@ class Gatekeeper:
         self._execution = execution
 
     def entries_sent_between(self, from_ns: int, to_ns: int) -> int:
-        """Entries that left between two real times."""
+        """Entries that left between two times of the trading clock."""
         return sum(1 for ts_ns in self._sent_ns if from_ns <= ts_ns <= to_ns)
 
     def facts(self, intent: Intent | None = None) -> GateFacts:
@@ -186,7 +184,7 @@ class Gatekeeper:
             policy_version=self._risk.policy.version,
         )
         if not reasons:
-            self._sent_ns.append(self._io_clock.now_ns())
+            self._sent_ns.append(self._clock.now_ns())
         return reasons
 
     def size_entry(self, signal: Signal) -> SizedEntry:

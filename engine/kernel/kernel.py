@@ -12,14 +12,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
-from engine.kernel.operator_commands import NEEDS_START
+from engine.kernel.operator_commands import HALTED, NEEDS_START, REDUCE_ONLY
 from engine.kernel.parts import Parts
 from engine.kernel.summary import digest, run_summary
 from engine.model.errors import VenueError
 from engine.model.events import RecoveryStep
 from engine.model.snapshots import EngineState
-from engine.runtime import within
+from engine.runtime import SimClock
 
 _log = logging.getLogger(__name__)
 _LINK_WAIT_S = 5.0
@@ -33,12 +34,15 @@ _STAGE_S = 10.0
 class Kernel:
     """One engine. Built by `engine.kernel.build`, which hands it its parts."""
 
-    def __init__(self, *, parts: Parts, client: LocalClient) -> None:
+    def __init__(self, *, parts: Parts, client: LocalClient, faults: list[str]) -> None:
         self._parts = parts
         self.client = client
         self._feed_done = asyncio.Event()
         self._began_ns = parts.stopwatch()
-        self.faults: list[str] = []
+        self._started = False
+        self._alarm_watch = AlarmWatch(parts=parts)
+        # What went wrong inside this process; a run with any is not ok.
+        self.faults = faults
 
     @property
     def parts(self) -> Parts:
@@ -56,6 +60,8 @@ class Kernel:
         parts.stop.restore(parts.storage.latch_state)
         self._compare_trips()
         reconciled = await self._step("reconcile", self._reconcile)
+        self._started = True
+        parts.account.judge()
         self._start_tasks()
         if not reconciled:
             parts.mode.go(
@@ -82,17 +88,31 @@ class Kernel:
         """Give Redis a moment to answer; without it the start goes on and the gate stays shut."""
         parts = self._parts
         await parts.redis.start()
-        try:
-            await within(parts.io_clock, _LINK_WAIT_S, parts.redis.wait_until_settled())
-        except TimeoutError:
-            return False
-        return True
+        deadline_ns = parts.io_clock.monotonic_ns() + round(_LINK_WAIT_S * 1e9)
+        while parts.redis.recovering and parts.io_clock.monotonic_ns() < deadline_ns:
+            await parts.io_clock.sleep(0.02)
+        return not parts.redis.recovering
+
+    async def reconcile_after_outage(self) -> bool:
+        """A step of the recovery after Redis came back; before the start there is nothing to do."""
+        return not self._started or await self._reconcile()
+
+    def after_clock_jump(self, text: str) -> None:
+        """Time jumped: nothing that was known then is known now."""
+        self._parts.alarms.raise_alarm("CLOCK_JUMP", text)
+        self._parts.tasks.spawn("after clock jump", self._settle_clock_jump())
+
+    async def _settle_clock_jump(self) -> None:
+        if await self._reconcile():
+            self._parts.clock_jump.settle()
+            self._parts.alarms.clear_alarm("CLOCK_JUMP")
 
     def _restore_books(self) -> None:
         parts, state = self._parts, self._parts.storage.open_state
         parts.execution.desk.restore(state.orders)
         parts.execution.booking.restore(state.executions, last_fill_ns=state.last_fill_ns)
-        parts.alarms.restore(state.alarms)
+        parts.mode.set_halted(state.standing.get(HALTED))
+        parts.mode.set_operator_reduce_only(state.standing.get(REDUCE_ONLY))
 
     def _compare_trips(self) -> None:
         """A trip that the database knows uncleared and the latch does not is a stop (R-POL-6)."""
@@ -137,8 +157,11 @@ class Kernel:
         spawn("marks", parts.mark_watch.run(), forever=True)
         spawn("latch file", self._poll_latch(), forever=True)
         spawn("retention", self._prune(), forever=True)
+        spawn("alarms", self._alarm_watch.run(), forever=True)
         spawn("feed", self._run_feed())
-        parts.loop_lag.start()
+        if not isinstance(parts.clock, SimClock):
+            spawn("clock jump", parts.clock_jump.run(), forever=True)
+            parts.loop_lag.start()
 
     async def _run_feed(self) -> None:
         """Push the market until it ends (a recording does; the simulated one never)."""
@@ -174,7 +197,7 @@ class Kernel:
         await self._stage("emergency stop", parts.stop.aclose())
         await self._stage("bus", parts.bus.drain(_STAGE_S))
         await self._stage("redis", self._drain_redis())
-        await self._stage("venue", parts.venue.close())
+        await self._stage("venue", self._close_venue())
         parts.mode.go(EngineState.OFF, "stopped")
         await self._stage("storage", parts.storage.close())
 
@@ -187,7 +210,11 @@ class Kernel:
 
     async def _drain_redis(self) -> None:
         await self._parts.redis.drain(_STAGE_S)
-        await self._parts.redis.stop()
+        await self._parts.redis.close()
+
+    async def _close_venue(self) -> None:
+        await self._parts.venue.close()
+        await self._parts.venue_writer.close()
 
     async def _stage(self, name: str, work: Awaitable[Any]) -> None:
         """A stage in real time: a stage that hangs must not keep the process alive."""
@@ -207,14 +234,7 @@ class Kernel:
         orders = await history.orders()
         fills = await history.fills()
         balanced = await self._books_equal_the_venues()
-        outages = [
-            {
-                "from_ns": outage.from_ns,
-                "to_ns": outage.to_ns,
-                "entries_sent": parts.gatekeeper.entries_sent_between(outage.from_ns, outage.to_ns),
-            }
-            for outage in parts.redis.outages
-        ]
+        outages = [self._outage(from_ns, to_ns) for from_ns, to_ns in parts.redis.outages]
         return run_summary(
             self.client.snapshot(),
             ok=balanced and not self.faults,
@@ -225,6 +245,21 @@ class Kernel:
             outages=outages,
             run_digest=digest(orders, fills),
         )
+
+    def journal_figures(self) -> dict[str, int]:
+        """The journal's counts now; also valid after the stop."""
+        journal = self._parts.storage.journal.snapshot()
+        return {
+            "written": journal.written,
+            "acknowledged": journal.acknowledged,
+            "pending": journal.pending,
+            "dead_lettered": journal.dead_lettered,
+        }
+
+    def _outage(self, from_ns: int, to_ns: int | None) -> dict[str, int]:
+        until_ns = self._parts.clock.now_ns() if to_ns is None else to_ns
+        sent = self._parts.gatekeeper.entries_sent_between(from_ns, until_ns)
+        return {"from_ns": from_ns, "to_ns": until_ns, "entries_sent": sent}
 
     async def _books_equal_the_venues(self) -> bool:
         """Positions and balance are the venue's own, to the last decimal."""

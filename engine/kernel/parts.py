@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.bus import EventBus
+from engine.database import DatabaseWriter
 from engine.emergency_stop import EmergencyStop
 from engine.execution import ExecutionService
 from engine.health import AlarmDesk, ClockJumpDetector, LoopLagMonitor
@@ -41,6 +42,7 @@ class Parts:
     policy: PolicyStore
     ledger: Ledger
     venue: PaperVenue
+    venue_writer: DatabaseWriter
     feed: MarketFeed
     market: MarketHub
     marks: MarkFilter

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from engine.database import DatabaseReader
-from engine.model.orders import Fill, OrderRecord, TradeRecord
+from engine.model.orders import Fill, OrderRecord, PositionRecord, TradeRecord
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, AuditEntry, EquityMark
 from engine.trade_state.audit import COLUMNS, audit_entry, first_broken_link
@@ -45,6 +45,18 @@ class TradeHistory:
         return await self._records(
             OrderRecord, "SELECT record FROM orders ORDER BY updated_ns DESC LIMIT ?", limit
         )
+
+    async def open_orders(self) -> list[OrderRecord]:
+        """Every order that is not final, oldest first."""
+        rows = await self._reader.fetch_all(
+            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, rowid"
+        )
+        return _decode(rows, OrderRecord)
+
+    async def open_positions(self) -> list[PositionRecord]:
+        """Every symbol that is not flat."""
+        rows = await self._reader.fetch_all("SELECT record FROM positions ORDER BY symbol")
+        return [position for position in _decode(rows, PositionRecord) if position.quantity]
 
     async def closed_trades(self, *, limit: int = _ROWS) -> list[TradeRecord]:
         return await self._records(

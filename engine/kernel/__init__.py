@@ -1,0 +1,21 @@
+"""The kernel: the composition root and the life of an engine.
+
+Rule: everything is built in `build`, started in one gated order and stopped in named stages.
+"""
+
+from engine.kernel.build import build_kernel
+from engine.kernel.control import serve_control
+from engine.kernel.from_disk import status_from_disk
+from engine.kernel.headless import run_headless
+from engine.kernel.kernel import Kernel
+from engine.kernel.options import KernelOptions, load_configuration
+
+__all__ = [
+    "Kernel",
+    "KernelOptions",
+    "build_kernel",
+    "load_configuration",
+    "run_headless",
+    "serve_control",
+    "status_from_disk",
+]
