@@ -11,15 +11,29 @@ from engine.emergency_stop.collaborators import (
     StopIdentity,
     StopVenue,
 )
+from engine.emergency_stop.conditions import (
+    ResetFacts,
+    StartFacts,
+    reset_conditions,
+    start_conditions,
+    unmet,
+)
 from engine.emergency_stop.emergency_stop import EmergencyStop
+from engine.emergency_stop.flattening import FlatProof
 from engine.emergency_stop.order_series import is_closing_order
 
 __all__ = [
     "EmergencyStop",
     "Exposure",
+    "FlatProof",
     "KnownAccount",
+    "ResetFacts",
+    "StartFacts",
     "StopHooks",
     "StopIdentity",
     "StopVenue",
     "is_closing_order",
+    "reset_conditions",
+    "start_conditions",
+    "unmet",
 ]
