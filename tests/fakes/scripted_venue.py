@@ -81,6 +81,8 @@ class ScriptedVenue:
     ) -> None:
         self.truth = Truth()
         self.calls: list[Call] = []
+        # When an account-wide read was answered from the books, and whether they were empty.
+        self.looks: dict[str, list[tuple[int, bool]]] = {"positions": [], "open_orders": []}
         self.script = script
         self.refuses_close_with_stops: set[Symbol] = set()
         self.is_stream_up = True
@@ -180,11 +182,14 @@ class ScriptedVenue:
     # --- Reads ----------------------------------------------------------------------------------
 
     async def positions(self) -> tuple[VenuePosition, ...]:
-        return await self._answer(self._called("positions", None), lambda _: self._positions())
+        return await self._answer(
+            self._called("positions", None), lambda _: self._seen("positions", self._positions())
+        )
 
     async def open_orders(self) -> tuple[VenueOrder, ...]:
         return await self._answer(
-            self._called("open_orders", None), lambda _: tuple(self.truth.orders.values())
+            self._called("open_orders", None),
+            lambda _: self._seen("open_orders", tuple(self.truth.orders.values())),
         )
 
     async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
@@ -253,6 +258,10 @@ class ScriptedVenue:
             return act(fault)
         except Refused as refusal:
             return refusal
+
+    def _seen(self, name: str, rows: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.looks[name].append((self._clock.monotonic_ns(), not rows))
+        return rows
 
     def _positions(self) -> tuple[VenuePosition, ...]:
         return tuple(
