@@ -136,6 +136,10 @@ class ControlServer:
                 await _send(writer, await self._answer(line))
         except (ConnectionError, TimeoutError):
             _log.debug("a control connection ended early")
+        except asyncio.CancelledError:
+            # Our own `aclose` ends here: asyncio 3.11 reports a cancelled connection as an error.
+            if self._server is not None:
+                raise
         finally:
             self._connections.discard(task)
             writer.close()
