@@ -39,19 +39,19 @@ T = TypeVar("T")
 
 async def in_thread(call: Callable[[], T]) -> T:
     """Run a blocking call beside the loop, on a thread that ends with it."""
-    outcome: list[T | BaseException] = []
+    outcome: list[T | Exception] = []
 
     def run() -> None:
         try:
             outcome.append(call())
-        except BaseException as error:
+        except Exception as error:
             outcome.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     await eventually(lambda: outcome, timeout_s=10)
     thread.join()
-    if isinstance(outcome[0], BaseException):
+    if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
 
