@@ -3,7 +3,8 @@
 The starting table of the console's design, as far as its causes are built. An alarm has a
 consequence and an action, or it is a notice in the journal. Priorities 1 to 3, most urgent first
 (about 5, 15 and 80 % of what sounds). Delays in seconds; set-points in the unit of the measure.
-`docs/alarms.md` is made from this table.
+`docs/alarms.md` is made from this table
+(`packaging/docs_pages.py`).
 """
 
 from __future__ import annotations
@@ -363,31 +364,4 @@ _TABLE: tuple[AlarmSpec, ...] = (
 )
 ALARMS: Mapping[str, AlarmSpec] = {spec.code: spec for spec in _TABLE}
 
-
-def alarms_markdown() -> str:
-    """`docs/alarms.md`."""
-    lines = [
-        "# Alarms",
-        "",
-        "Made from `engine/health/alarms_table.py` by `alarms_markdown()`; do not edit.",
-        "",
-        "An alarm is something to do. Priority 1 is most urgent. *Delay*: how long the cause must",
-        "last before it sounds / how long it must be gone.",
-        "",
-        "| code | P | alarm | what it means | what to do | begins / ends | delay |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for spec in sorted(_TABLE, key=lambda row: row.priority):
-        points = "" if spec.set_point is None else f"≥ {spec.set_point:g} / < {spec.clear_point:g}"
-        priority = str(spec.priority)
-        if spec.escalates_after_s is not None:
-            priority += f"; 1 after {spec.escalates_after_s:g} s"
-        delay = f"{spec.on_delay_s:g} / {spec.off_delay_s:g} s"
-        lines.append(
-            f"| `{spec.code}` | {priority} | {spec.title} | {spec.consequence} | {spec.action} "
-            f"| {points} | {delay} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-__all__ = ["ALARMS", "AlarmSpec", "alarms_markdown"]
+__all__ = ["ALARMS", "AlarmSpec"]
