@@ -121,7 +121,7 @@ class AlarmWatch:
         limit_s = float(profile.max_market_data_age_s)
         held = {position.symbol for position in parts.ledger.positions()}
         stale = {
-            symbol: f"{symbol}: last price {age:.1f} s ago"
+            str(symbol): f"{symbol}: last price {age:.1f} s ago"
             for symbol, age in parts.market.ages_s().items()
             if age > limit_s and symbol in held
         }

@@ -7,8 +7,11 @@ nothing is called before `Kernel.start`.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -45,9 +48,11 @@ from engine.kernel.options import KernelOptions
 from engine.kernel.parts import Parts
 from engine.kernel.storage import Storage, open_storage
 from engine.market import ReplayFeed, SimulatedFeed
-from engine.model.config import Configuration
+from engine.model.config import Configuration, RedisSection
+from engine.model.emergency import Trip
 from engine.model.events import (
     AccountEquityUpdated,
+    AlarmRaised,
     EngineStateChanged,
     Event,
     MarketTick,
@@ -55,7 +60,7 @@ from engine.model.events import (
 from engine.model.ids import Symbol
 from engine.model.instrument import paper_instrument
 from engine.model.policy import PolicyDocument, seeded
-from engine.model.records import EquityMark
+from engine.model.records import AlarmRecord, EquityMark
 from engine.model.snapshots import EngineState
 from engine.model.values import PositionSide
 from engine.policy import PolicyStore, StateDatabaseAuthority, read_policy_file
@@ -82,6 +87,7 @@ from engine.runtime import (
 )
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
 
+_log = logging.getLogger(__name__)
 _GOVERNOR = "governor"
 _CURRENCY = "USDT"
 
@@ -110,6 +116,12 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
     stamper = Stamper(clock=clock, ids=ids, source="engine")
     chance = Chance(seed=configuration.market.seed, name="kernel")
     faults: list[str] = []
+    # Named by callables below and built further down.
+    mode: ModeKeeper
+    breaker: DrawdownBreaker
+    gatekeeper: Gatekeeper
+    execution: ExecutionService
+    kernel: Kernel
     bus = EventBus(clock=clock, stopwatch=read_stopwatch_ns, log=storage.journal, stamper=stamper)
     alarms = AlarmDesk(clock=clock, stamp=stamper, ids=ids, emit=lambda event: announce(bus, event))
 
@@ -166,7 +178,7 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
         ids=ids,
         bus=bus,
         hooks=StopHooks(
-            on_trip=lambda trip: storage.store.record_trip(trip),
+            on_trip=lambda trip: _record_trip(storage, trip),
             record_closing=lambda intent: execution.record_closing(intent),
         ),
     )
@@ -197,8 +209,8 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
         trip=lambda source, reason: stop.trip(source=source, reason=reason),
         emit=lambda event: announce(bus, event),
         stamp=stamper,
-        remember=lambda record: storage.store.record_standing(
-            _GOVERNOR, msgspec.json.encode(record).decode()
+        remember=lambda record: _noted(
+            storage.store.record_standing(_GOVERNOR, msgspec.json.encode(record).decode())
         ),
         restored=_governor_record(state.standing),
     )
@@ -223,11 +235,11 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
 
     # --- health, gate, execution
     loop_lag = LoopLagMonitor(
-        clock=io_clock,
-        watch_clock=SystemClock(),
-        on_frozen=lambda seconds, stack: alarms.raise_alarm(
+        stopwatch=read_stopwatch_ns,
+        on_frozen=lambda seconds, _: alarms.raise_alarm(
             "LOOP_FROZEN", f"stood still for {seconds:.1f} s"
         ),
+        enabled=not isinstance(clock, SimClock),
     )
     clock_jump = ClockJumpDetector(
         clock=clock,
@@ -296,14 +308,15 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
         ids=ids, position_side=lambda symbol: PositionSide.of(ledger.quantity(symbol))
     )
 
-    def on_tick(tick: MarketTick) -> None:
+    def on_tick(tick: Event) -> None:
+        assert isinstance(tick, MarketTick)
         account.on_tick(tick)
         if mode.base is EngineState.RUNNING:
             signal = strategy.on_trade(tick.symbol, tick.price, tick.ts_ns)
             if signal is not None:
                 execution.signals.submit(signal)
 
-    bus.subscribe(_ticks_only(on_tick), types=(MarketTick,), name="account and strategy")
+    bus.subscribe(on_tick, types=(MarketTick,), name="account and strategy")
     parts = Parts(
         options=options,
         clock=clock,
@@ -342,7 +355,7 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
 # --- what the root needs in small -----------------------------------------------------------------
 
 
-def _redis_section(options: KernelOptions, configuration: Configuration):  # type: ignore[no-untyped-def]
+def _redis_section(options: KernelOptions, configuration: Configuration) -> RedisSection:
     section = configuration.redis
     if section.mode == "auto" and not section.url and options.runs_on_simulated_time:
         # A recorded hour passes in seconds: mirroring it to a server made for the occasion proves
@@ -442,7 +455,7 @@ def _persist_equity(
         peak=view.peak,
         drawdown=view.drawdown,
     )
-    storage.store.record_equity_mark(mark, ledger.totals, (event,))
+    _noted(storage.store.record_equity_mark(mark, ledger.totals, (event,)))
     bus.emit(event, journaled=True)
 
 
@@ -461,12 +474,26 @@ def _alarm(alarms: AlarmDesk, code: str, key: str, why: str) -> None:
         alarms.clear_alarm(code, key=key)
 
 
-def _ticks_only(handler):  # type: ignore[no-untyped-def]
-    def hear(event: Event) -> None:
-        if isinstance(event, MarketTick):
-            handler(event)
+def _publish_alarm(
+    storage: Storage, bus: EventBus, record: AlarmRecord, event: AlarmRaised
+) -> None:
+    """On disk beside; an alarm is shown at once, also when the disk is the cause of it."""
+    _noted(storage.store.record_alarm(record, (event,)))
+    announce(bus, event, journaled=True)
 
-    return hear
+
+def _record_trip(storage: Storage, trip: Trip) -> None:
+    _noted(storage.store.record_trip(trip))
+
+
+def _noted(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it: a failure is logged, and the writer's health shuts the gate."""
+
+    def done(ended: asyncio.Future[Any]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            _log.error("not recorded: %s", error)
+
+    future.add_done_callback(done)
 
 
 __all__ = ["build_kernel"]
