@@ -15,7 +15,7 @@ import msgspec
 
 from engine.model.emergency import Clearing, Trip
 from engine.model.ids import ExecutionId, TripId
-from engine.model.orders import OrderRecord, PositionRecord, TradeRecord
+from engine.model.orders import Intent, OrderRecord, OrderState, PositionRecord, TradeRecord
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, EquityMark
 
@@ -23,6 +23,7 @@ __all__ = ["EXECUTIONS_MAX", "OpenState", "load_open"]
 
 EXECUTIONS_MAX: Final = 50_000
 _STREAK_MAX: Final = 1_000
+_INTENTS_MAX: Final = 10_000
 T = TypeVar("T")
 
 
@@ -69,11 +70,7 @@ def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
     positions = _all(connection, PositionRecord, "SELECT record FROM positions ORDER BY symbol")
     return OpenState(
         generation=generation,
-        orders=_all(
-            connection,
-            OrderRecord,
-            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, client_order_id",
-        ),
+        orders=_open_orders(connection),
         positions=tuple(position for position in positions if position.quantity),
         trades=_all(
             connection,
@@ -97,6 +94,29 @@ def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
             "SELECT record FROM alarms WHERE cleared_ns IS NULL ORDER BY raised_ns",
         ),
         standing=dict(connection.execute("SELECT name, value FROM standing").fetchall()),
+    )
+
+
+def _open_orders(connection: sqlite3.Connection) -> tuple[OrderRecord, ...]:
+    """Orders that are not final, and intents whose order never made its first transition.
+
+    The latter can only be among the newest: each start resolves all it finds.
+    """
+    moved = _all(connection, OrderRecord, "SELECT record FROM orders WHERE is_open = 1")
+    intents = _all(
+        connection,
+        Intent,
+        "SELECT record FROM (SELECT client_order_id, record FROM intents"
+        f" ORDER BY generation DESC, number DESC LIMIT {_INTENTS_MAX}) AS newest"
+        " WHERE NOT EXISTS (SELECT 1 FROM orders"
+        " WHERE orders.client_order_id = newest.client_order_id)",
+    )
+    intended = (
+        OrderRecord(intent=intent, state=OrderState.INTENDED, updated_ns=intent.created_ns)
+        for intent in intents
+    )
+    return tuple(
+        sorted((*moved, *intended), key=lambda order: (order.updated_ns, order.client_order_id))
     )
 
 

@@ -28,7 +28,6 @@ from engine.model.orders import (
     Fill,
     Intent,
     OrderRecord,
-    OrderState,
     PositionRecord,
     TradeRecord,
 )
@@ -80,15 +79,14 @@ class TradeStore:
     # --- orders ----------------------------------------------------------------------------------
 
     def record_intent(self, intent: Intent, events: Sequence[Event]) -> asyncio.Future[None]:
-        """Make an intent durable, with its order in state intended. An id that exists is
-        refused."""
-        order = OrderRecord(intent=intent, state=OrderState.INTENDED, updated_ns=intent.created_ns)
+        """Make an intent durable. An id that exists is refused.
 
-        def change(connection: sqlite3.Connection) -> None:
-            changes.put_intent(connection, intent, node=self._node)
-            changes.put_order(connection, order)
-
-        return self._change(change, events)
+        Its order has no row of its own until its first transition: an order waits for this commit,
+        and every page of it counts. `load_open` gives it as an order in state intended.
+        """
+        return self._change(
+            lambda connection: changes.put_intent(connection, intent, node=self._node), events
+        )
 
     def record_order(self, order: OrderRecord, events: Sequence[Event]) -> asyncio.Future[None]:
         """Replace what is known of an order; an adopted one needs no intent of ours."""

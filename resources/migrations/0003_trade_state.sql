@@ -2,6 +2,7 @@
 -- decimals as text. An order's record contains its intent; intents keep what was first meant.
 -- An order waits for the commit of its intent, and a commit costs by the page: so few indexes, and
 -- tables that are their own index (WITHOUT ROWID).
+-- An intent without a row in orders is an order in state intended.
 -- Generation and number are those in our client order ids; 0, 0 for an id that is not of our making.
 CREATE TABLE intents (
     generation INTEGER NOT NULL,

@@ -202,6 +202,17 @@ async def test_an_intent_and_its_order_and_event_are_one(desk: Desk) -> None:
     assert await desk.journaled() == ["e-1"]
 
 
+async def test_an_intent_that_moved_on_is_open_once_or_not_at_all(desk: Desk) -> None:
+    for number in (1, 2, 3):
+        await desk.store.record_intent(intent(number), [])
+    await desk.store.record_order(order(1, OrderState.UNRESOLVED), [])
+    await desk.store.record_order(order(2, OrderState.DENIED), [])
+    assert (await desk.store.load_open()).orders == (
+        order(1, OrderState.UNRESOLVED),
+        order(3, OrderState.INTENDED),
+    )
+
+
 async def test_an_event_that_cannot_be_written_takes_its_change_with_it(desk: Desk) -> None:
     await desk.store.record_intent(intent(1), [event("e-1")])
     with pytest.raises(StoreError):
