@@ -1,8 +1,8 @@
 """A real Redis server for tests: its own process on a Unix socket in a folder of its own.
 
 Why real: what is tested is what happens when a server dies, freezes or forgets, and no imitation
-of a server does that the way the kernel and the server do. Without persistence, so a restart
-forgets everything, as a managed server does.
+of a server does that the way the kernel and the server do. Without persistence unless asked for,
+so a restart forgets everything, as a managed server does.
 Signals: `kill` is SIGKILL, `freeze` is SIGSTOP (the socket stays open and silent).
 Fails: RuntimeError with the server's own last output when it does not answer within 10 s.
 """
@@ -36,8 +36,11 @@ def find_redis_server() -> str | None:
 class RealRedis:
     """One server process that a test may kill, freeze, thaw, flush and start again."""
 
-    def __init__(self, *, binary: str) -> None:
+    def __init__(self, *, binary: str, persistent: bool = False) -> None:
         self._binary = binary
+        # Persistent: every write is on the disk before it is answered, so a restart forgets
+        # nothing.
+        self._persistence = ("yes", "--appendfsync", "always") if persistent else ("no",)
         # Not pytest's tmp_path: a Unix socket's path may be no longer than 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="seawall-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,7 +70,8 @@ class RealRedis:
             self._process = subprocess.Popen(
                 [
                     *(self._binary, "--port", "0", "--unixsocket", str(self.socket_path)),
-                    *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
+                    *("--save", "", "--dir", str(self._folder)),
+                    *("--appendonly", *self._persistence),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -80,6 +80,10 @@ class Journal:
         self._committed_seq = cursor.tail_seq
         return cursor
 
+    async def was_linked(self) -> bool:
+        """Whether this database has ever been opened for a link, and not only standalone."""
+        return bool(await self._reader.fetch_all("SELECT 1 FROM meta WHERE key = 'was_linked'"))
+
     # --- writing -------------------------------------------------------------------------------
 
     def append(self, event: Event) -> asyncio.Future[None]:

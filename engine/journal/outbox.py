@@ -172,6 +172,8 @@ def set_standalone(connection: sqlite3.Connection, standalone: bool) -> Cursor:
     """Whether a commit acknowledges. Leaving standalone, what was committed until now stays so."""
     load_cursor(connection)
     connection.execute("UPDATE journal_cursor SET standalone = ?", (int(standalone),))
+    if not standalone:
+        connection.execute("INSERT OR IGNORE INTO meta VALUES ('was_linked', '1')")
     return load_cursor(connection)
 
 

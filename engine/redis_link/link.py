@@ -1,0 +1,384 @@
+"""RedisLink: keeps the node's stream in Redis equal to its journal, and says whether Redis is
+there.
+
+One task at a time holds a session: connect, align, replay, then mirror what comes. Whatever ends
+the session is an outage from that moment on: `is_up` is false and `recovering` true before anything
+else runs. After the reconnect the steps of R-RED-4 follow in order, each an event with its
+duration: replay up to what was newest at the reconnect, then `on_recovered` (the kernel reconciles
+positions); only when all have succeeded is `recovering` false again and `system.redis_recovered`
+published.
+
+Two times: events and outages carry trading time, everything else here is real time (`io_clock`),
+because Redis is real even when the market is not. Loop only; nothing here blocks it.
+Fails: never towards the caller. Redis being away is a state with a cause, and the journal holds
+what was not sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from engine.bus import EventBus
+from engine.journal import Journal
+from engine.model.errors import EngineError
+from engine.model.events import (
+    AlarmRaised,
+    JournalDeadLettered,
+    LinkChanged,
+    RecoveryStep,
+    RedisLost,
+    RedisRecovered,
+)
+from engine.model.ids import EventId
+from engine.model.limits import (
+    REDIS_BACKOFF_FIRST_S,
+    REDIS_BACKOFF_MAX_S,
+    REDIS_PING_INTERVAL_S,
+)
+from engine.model.snapshots import LinkState, RedisSnapshot
+from engine.ports.clock import Clock
+from engine.redis_link._alignment import Alignment
+from engine.redis_link.faults import LINK_FAULTS, LinkFault, cause_of
+from engine.redis_link.managed_server import ManagedServer
+from engine.redis_link.mirror import Mirror
+from engine.redis_link.mode import LinkSettings
+from engine.redis_link.session import Session
+from engine.runtime import Chance, Stamper, Tasks
+from engine.runtime.spawn import FaultHandler
+
+_log = logging.getLogger(__name__)
+_SERVER_START_S = 5.0
+_SERVER_POLL_S = 0.01
+_RECOVERY_RETRY_S = 1.0
+_DRAIN_POLL_S = 0.01
+
+
+class RedisLink:
+    """The link of one node. `start` it, then ask `is_up` and `recovering`; `drain` and `close` at
+    the end."""
+
+    def __init__(
+        self,
+        *,
+        settings: LinkSettings,
+        journal: Journal,
+        bus: EventBus,
+        stamper: Stamper,
+        io_clock: Clock,
+        chance: Chance,
+        on_fault: FaultHandler,
+        on_recovered: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._bus = bus
+        self._stamper = stamper
+        self._io_clock = io_clock
+        self._chance = chance
+        self._on_fault = on_fault
+        self._on_recovered = on_recovered
+        self._tasks = Tasks(on_fault=on_fault)
+        self._mirror = Mirror(
+            journal=journal,
+            io_clock=io_clock,
+            stream_max_events=settings.stream_max_events,
+            on_aligned=self._aligned,
+            on_dead_letter=self._dead_lettered,
+        )
+        self._server = ManagedServer(
+            program=settings.server, folder=settings.run_folder, io_clock=io_clock
+        )
+        self._is_new_server = False
+        self._state = LinkState.DISABLED if settings.is_standalone else LinkState.CONNECTING
+        self._cause = settings.why
+        self._first_attempt_over = asyncio.Event()
+        self._recovering = not settings.is_standalone
+        self._recovery_wanted = asyncio.Event()
+        self._answered_ns: int | None = None
+        self._lost_ns: int | None = None
+        self._down_ns = 0
+        self._outages: list[tuple[int, int | None]] = []
+        self._attempts = 0
+        self._target = 0
+        self._alarmed_at: Any = None
+
+    # --- what others ask -----------------------------------------------------------------------
+
+    @property
+    def recovering(self) -> bool:
+        """True from the moment of an outage until every step of the recovery has succeeded."""
+        return self._recovering
+
+    @property
+    def outages(self) -> list[tuple[int, int | None]]:
+        """From and to in trading time; the last is open (None) while Redis is away."""
+        return list(self._outages)
+
+    def is_up(self) -> bool:
+        """Whether Redis answers; true in standalone, where there is nothing to be down."""
+        return self._state in (LinkState.UP, LinkState.REPLAYING, LinkState.DISABLED)
+
+    def last_answer_age_s(self) -> float | None:
+        """Real seconds since Redis last answered; None before the first answer and in
+        standalone."""
+        if self._answered_ns is None:
+            return None
+        return (self._io_clock.monotonic_ns() - self._answered_ns) / 1e9
+
+    def snapshot(self) -> RedisSnapshot:
+        remaining = 0
+        if self._state is LinkState.REPLAYING:
+            remaining = max(0, self._target - self._mirror.position)
+        return RedisSnapshot(
+            mode=self._settings.mode,
+            state=self._state,
+            cause=self._cause,
+            replayed=self._mirror.appended,
+            replay_remaining=remaining,
+            last_answer_age_s=self.last_answer_age_s(),
+        )
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to keep the link; returns when the first attempt has succeeded or failed."""
+        if self._settings.is_standalone:
+            return
+        self._mirror.open()
+        self._journal.set_wake(self._mirror.wake)
+        self._say(LinkState.CONNECTING, self._settings.why)
+        self._tasks.spawn("redis-link", self._keep_connected(), forever=True)
+        self._tasks.spawn("redis-cursor", self._mirror.keep_acknowledging(), forever=True)
+        await self._first_attempt_over.wait()
+
+    async def drain(self, timeout_s: float) -> int:
+        """For the orderly stop: let the stream catch up while Redis answers; returns what is
+        left."""
+        if self._settings.is_standalone:
+            return 0
+        deadline_ns = self._io_clock.monotonic_ns() + round(timeout_s * 1e9)
+        while self._io_clock.monotonic_ns() < deadline_ns and self.is_up():
+            if self._mirror.position >= self._journal.tail_seq():
+                break
+            await self._io_clock.sleep(_DRAIN_POLL_S)
+        await self._mirror.acknowledge()
+        return self._journal.pending
+
+    async def close(self) -> None:
+        """Let go of Redis and end the managed server; harmless when it was never started."""
+        self._journal.set_wake(None)
+        await self._tasks.cancel_all()
+        await self._server.stop()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            session: Session | None = None
+            try:
+                session = await self._connect()
+                await self._hold(session)
+            except LINK_FAULTS as error:
+                self._lost(cause_of(error))
+            finally:
+                self._first_attempt_over.set()
+                if session is not None:
+                    await self._drop(session)
+            await self._back_off()
+
+    async def _drop(self, session: Session) -> None:
+        try:
+            await session.close()
+        except LINK_FAULTS as error:
+            _log.debug("closing the connection: %s", error)
+
+    async def _back_off(self) -> None:
+        wait_s = min(REDIS_BACKOFF_MAX_S, REDIS_BACKOFF_FIRST_S * 2.0**self._attempts)
+        self._attempts = min(self._attempts + 1, 10)
+        await self._io_clock.sleep(wait_s * self._chance.uniform(0.75, 1.25))
+
+    async def _connect(self) -> Session:
+        if self._settings.mode == "managed" and not self._server.is_running():
+            self._server.start()
+            self._is_new_server = True
+        give_up_ns = self._io_clock.monotonic_ns() + round(_SERVER_START_S * 1e9)
+        while True:
+            is_managed = self._settings.mode == "managed"
+            url = self._server.url if is_managed else self._settings.url
+            session = Session(url=url, node=self._settings.node)
+            try:
+                await session.open()
+            except LINK_FAULTS:
+                await self._drop(session)
+                starting = is_managed and self._is_new_server and self._server.is_running()
+                if not starting or self._io_clock.monotonic_ns() > give_up_ns:
+                    raise
+                await self._io_clock.sleep(_SERVER_POLL_S)
+            else:
+                self._answered()
+                return session
+
+    async def _hold(self, session: Session) -> None:
+        """Use a session until its first fault, which is raised."""
+        await self._mirror.begin(
+            session.stream, run_id=session.run_id, is_new_server=self._is_new_server
+        )
+        self._is_new_server = False
+        self._found()
+        tasks = Tasks(on_fault=self._on_fault)
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for name, work in (
+            ("redis-watch", self._watch(session)),
+            ("redis-beat", self._beat()),
+            ("redis-mirror", self._mirror.run(session.stream, session.run_id)),
+            ("redis-recovery", self._recover()),
+        ):
+            tasks.spawn(name, self._until_fault(work, failed))
+        try:
+            await failed
+        finally:
+            await tasks.cancel_all()
+        if self._lost_ns is None:
+            raise LinkFault("a task of the link itself failed; the log says why")
+
+    async def _until_fault(
+        self, work: Coroutine[Any, Any, None], failed: asyncio.Future[None]
+    ) -> None:
+        try:
+            await work
+        except LINK_FAULTS as error:
+            # At once, before the session is taken apart: the gate asks `is_up`.
+            self._lost(cause_of(error))
+        finally:
+            if not failed.done():
+                failed.set_result(None)
+
+    async def _watch(self, session: Session) -> None:
+        while True:
+            await session.ping()
+            self._answered()
+            await session.wait_for_end()
+            self._answered()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._io_clock.sleep(REDIS_PING_INTERVAL_S)
+            self._mirror.wake()
+
+    def _answered(self) -> None:
+        self._answered_ns = self._io_clock.monotonic_ns()
+
+    # --- outage and recovery -------------------------------------------------------------------
+
+    def _lost(self, cause: str) -> None:
+        if self._lost_ns is not None:
+            if cause != self._cause:
+                self._say(LinkState.DOWN, cause)
+            return
+        self._lost_ns = self._io_clock.monotonic_ns()
+        self._recovering = True
+        self._outages.append((self._stamper()["ts_ns"], None))
+        self._say(LinkState.DOWN, cause)
+        _log.warning("Redis is away: %s", cause)
+        self._bus.emit(RedisLost(**self._stamper(), cause=cause))
+
+    def _found(self) -> None:
+        """Redis answers and the mirror knows where it stands."""
+        self._attempts = 0
+        if self._lost_ns is not None:
+            self._down_ns += self._io_clock.monotonic_ns() - self._lost_ns
+            self._lost_ns = None
+            self._outages[-1] = (self._outages[-1][0], self._stamper()["ts_ns"])
+        self._begin_replay("reconnected" if self._outages else self._settings.why)
+        self._first_attempt_over.set()
+
+    def _begin_replay(self, cause: str) -> None:
+        self._target = self._journal.tail_seq()
+        self._recovering = True
+        if self._target > self._mirror.position:
+            self._say(LinkState.REPLAYING, cause)
+        self._recovery_wanted.set()
+
+    async def _recover(self) -> None:
+        while True:
+            await self._recovery_wanted.wait()
+            self._recovery_wanted.clear()
+            began_ns = self._io_clock.monotonic_ns()
+            sent_before = self._mirror.appended
+            await self._mirror.arrived(self._target)
+            replayed = self._mirror.appended - sent_before
+            duration_s = (self._io_clock.monotonic_ns() - began_ns) / 1e9
+            if replayed:
+                self._journal.note_replay(events=replayed, duration_s=duration_s)
+            self._step("replay", began_ns, ok=True)
+            self._say(LinkState.UP, self._settings.why)
+            was_away_ns, is_outage = self._down_ns, self._has_unrecovered_outage()
+            while is_outage and not await self._reconcile():
+                await self._io_clock.sleep(_RECOVERY_RETRY_S)
+            if self._recovery_wanted.is_set():
+                continue  # The stream was lost meanwhile.
+            self._recovering = False
+            if is_outage:
+                self._down_ns = 0
+                self._announce_recovery(was_away_ns, began_ns, replayed)
+
+    def _has_unrecovered_outage(self) -> bool:
+        return self._down_ns > 0
+
+    async def _reconcile(self) -> bool:
+        began_ns = self._io_clock.monotonic_ns()
+        try:
+            ok = await self._on_recovered()
+        except EngineError as error:
+            _log.warning("reconciling after Redis came back failed: %s", error)
+            ok = False
+        self._step("reconcile", began_ns, ok=ok)
+        return ok
+
+    def _step(self, step: str, began_ns: int, *, ok: bool) -> None:
+        duration_ms = (self._io_clock.monotonic_ns() - began_ns) / 1e6
+        self._bus.emit(RecoveryStep(**self._stamper(), step=step, ok=ok, duration_ms=duration_ms))
+
+    def _announce_recovery(self, was_away_ns: int, began_ns: int, replayed: int) -> None:
+        resumed_ns = self._io_clock.monotonic_ns() - began_ns
+        common = self._stamper()
+        self._bus.emit(
+            RedisRecovered(
+                **common,
+                timestamp=common["ts_ns"],
+                downtime_seconds=was_away_ns / 1e9,
+                replayed=replayed,
+                resumed_in_seconds=resumed_ns / 1e9,
+            )
+        )
+
+    def _aligned(self, found: Alignment) -> None:
+        """The stream was not as this node left it."""
+        _log.warning("Redis stream: %s", found.what)
+        if found.is_foreign and self._alarmed_at != found.last:
+            self._alarmed_at = found.last
+            self._bus.emit(
+                AlarmRaised(
+                    **self._stamper(),
+                    code="redis_name_in_use",
+                    priority=1,
+                    text=f"node name in use, or journal lost: {found.what}",
+                    action=f"find out who else runs as node {self._settings.node!r};"
+                    " this node goes on in a new epoch",
+                )
+            )
+        if self._state is not LinkState.DOWN:
+            self._begin_replay(found.what)
+
+    def _dead_lettered(self, event_id: EventId, error: str) -> None:
+        self._bus.emit(JournalDeadLettered(**self._stamper(), event_id=event_id, error=error))
+
+    def _say(self, state: LinkState, cause: str) -> None:
+        if (state, cause) == (self._state, self._cause) and self._first_attempt_over.is_set():
+            return
+        self._state, self._cause = state, cause
+        self._bus.emit(LinkChanged(**self._stamper(), state=state.value, cause=cause))
+
+
+__all__ = ["RedisLink"]

@@ -1,0 +1,153 @@
+"""The node's stream `seawall:NODE:events` and the one script that writes to it.
+
+Append is compare-and-append: the script writes a batch only if the stream's last id is the one this
+node last saw, and stops at the first failure, so that nothing ever comes to stand above a hole.
+With no events it is the heartbeat: it answers the last id, so a stream that was flushed or written
+to by somebody else is noticed. The last id is the one last *generated*: trimming does not change
+it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import NoScriptError
+
+from engine.journal import JournalRow
+from engine.redis_link.faults import LinkFault
+
+_SCRIPT = """
+local last = '0-0'
+local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+if info.err then
+  if not string.find(info.err, 'no such key', 1, true) then return {0, last, info.err} end
+else
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+end
+if last ~= ARGV[1] then return {0, last, ''} end
+local done = 0
+for i = 2, #ARGV, 8 do
+  local added
+  if ARGV[i + 7] == '' then
+    added = redis.pcall('XADD', KEYS[1], ARGV[i], 'type', ARGV[i + 1], 'id', ARGV[i + 2],
+      'ts', ARGV[i + 3], 'source', ARGV[i + 4], 'trace', ARGV[i + 5], 'payload', ARGV[i + 6])
+  else
+    added = redis.pcall('XADD', KEYS[1], ARGV[i], 'type', ARGV[i + 1], 'id', ARGV[i + 2],
+      'ts', ARGV[i + 3], 'source', ARGV[i + 4], 'trace', ARGV[i + 5], 'payload', ARGV[i + 6],
+      'replaces', ARGV[i + 7])
+  end
+  if type(added) == 'table' and added.err then return {done, last, added.err} end
+  done = done + 1
+  last = ARGV[i]
+end
+return {done, last, ''}
+"""
+_DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+# One command to Redis, as words; redis-py's is not typed.
+Command = Callable[..., Awaitable[Any]]
+
+
+class StreamId(NamedTuple):
+    """`EPOCH-SEQ`; compares as Redis compares."""
+
+    epoch: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> StreamId:
+        epoch, _, seq = text.partition(b"-")
+        return cls(int(epoch), int(seq))
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+
+NOTHING = StreamId(0, 0)
+
+
+class Appended(NamedTuple):
+    """What the script answered: events written, the stream's last id now, and why it stopped."""
+
+    written: int
+    last: StreamId
+    error: str
+
+
+class Entry(NamedTuple):
+    """An entry's id and the id of the event in it (empty when it has none)."""
+
+    id: StreamId
+    event_id: str
+
+
+class NodeStream:
+    """One node's stream on one connection."""
+
+    def __init__(self, *, execute: Command, node: str) -> None:
+        self._execute = execute
+        self.key = f"seawall:{node}:events"
+
+    async def append(self, expected: StreamId, epoch: int, rows: Sequence[JournalRow]) -> Appended:
+        """Append rows if the stream's last id is `expected`; with none, only look."""
+        arguments: list[str | bytes | int] = [1, self.key, str(expected)]
+        for row in rows:
+            arguments += (
+                f"{epoch}-{row.seq}",
+                row.type,
+                row.event_id,
+                row.ts_ns,
+                row.source,
+                row.trace,
+                row.payload,
+                "" if row.replaces is None else row.replaces,
+            )
+        try:
+            answer = await self._execute("EVALSHA", _DIGEST, *arguments)
+        except NoScriptError:
+            answer = await self._execute("EVAL", _SCRIPT, *arguments)
+        return Appended(int(answer[0]), StreamId.parse(answer[1]), answer[2].decode())
+
+    async def last_id(self) -> StreamId:
+        """The last id ever generated in the stream; 0-0 when there is no stream."""
+        answer = await self.append(NOTHING, 0, ())
+        if answer.error:
+            raise LinkFault(f"{self.key} cannot be used: {answer.error}")
+        return answer.last
+
+    async def newest(self, below: StreamId | None, count: int) -> list[Entry]:
+        """Entries from the end (or from under `below`) downwards."""
+        top = "+" if below is None else f"({below}"
+        return _entries(await self._execute("XREVRANGE", self.key, top, "-", "COUNT", count))
+
+    async def between(self, first: StreamId, last: StreamId, count: int) -> list[Entry]:
+        """Entries from `first` to `last`, both included, upwards."""
+        return _entries(
+            await self._execute("XRANGE", self.key, str(first), str(last), "COUNT", count)
+        )
+
+    async def trim(self, length: int) -> None:
+        """Drop the oldest entries above about `length` (never fewer are kept)."""
+        await self._execute("XTRIM", self.key, "MAXLEN", "~", length)
+
+
+def _entries(answer: Any) -> list[Entry]:
+    entries = []
+    for identifier, fields in answer:
+        event_id = b""
+        # redis-py gives the fields as a dict or as a flat list, depending on the command's name.
+        flat = zip(*[iter(fields)] * 2, strict=True)
+        pairs = fields.items() if isinstance(fields, dict) else flat
+        for name, value in pairs:
+            if name == b"id":
+                event_id = value
+        entries.append(Entry(StreamId.parse(identifier), event_id.decode(errors="replace")))
+    return entries
+
+
+__all__ = ["NOTHING", "Appended", "Command", "Entry", "NodeStream", "StreamId"]

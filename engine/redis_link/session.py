@@ -1,0 +1,71 @@
+"""A session: two connections to one Redis server, from a successful PING to the first fault.
+
+One carries commands. The other only watches: it asks for a PONG, then waits half a second for an
+entry in a stream that never exists. A killed server ends that wait at once, because the socket is
+closed; a frozen one leaves it without an answer for longer than the socket's timeout. redis-py's
+own retries, health checks and pub/sub notice neither in time, so all of them are switched off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from engine.model.limits import REDIS_PING_INTERVAL_S, REDIS_TIMEOUT_S
+from engine.redis_link.node_stream import Command, NodeStream
+
+
+class Session:
+    """The two connections. Every fault is raised to the caller; none is retried here."""
+
+    def __init__(self, *, url: str, node: str) -> None:
+        self._commands = _client(url)
+        self._watcher = _client(url)
+        # redis-py does not type these.
+        self._command: Command = self._commands.execute_command
+        self._watch: Command = self._watcher.execute_command
+        self._watched_key = f"seawall:{node}:watch"
+        self.stream = NodeStream(execute=self._command, node=node)
+        self.run_id = ""
+
+    async def open(self) -> None:
+        """Connect both and learn which run of the server this is."""
+        await self._command("PING")
+        server: Any = await self._commands.info("server")
+        self.run_id = str(server.get("run_id", ""))
+        await self._watch("PING")
+
+    async def ping(self) -> None:
+        await self._watch("PING")
+
+    async def wait_for_end(self) -> None:
+        """Wait for half a second; raises as soon as the server is gone, and soon after it is
+        frozen."""
+        await self._watch(
+            *("XREAD", "BLOCK", round(REDIS_PING_INTERVAL_S * 1000)),
+            *("STREAMS", self._watched_key, "$"),
+        )
+
+    async def close(self) -> None:
+        """Drop both connections; what a frozen server still has to read is not waited for."""
+        for client in (self._commands, self._watcher):
+            await client.connection_pool.disconnect()
+
+
+def _client(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        health_check_interval=0,
+        max_connections=1,
+        protocol=2,
+    )
+
+
+__all__ = ["Session"]

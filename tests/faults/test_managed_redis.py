@@ -1,0 +1,167 @@
+"""The managed server: ours alone, restarted when it dies, gone when we are gone.
+
+What a killed managed server held is lost by design (it has no persistence); everything else is
+demanded exactly once and in order, compared with a list kept outside the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.model.config import RedisSection
+from engine.model.events import AlarmRaised, RedisRecovered
+from engine.redis_link.managed_server import ManagedServer
+from engine.runtime import SystemClock
+from tests.faults.link_desk import LinkDesk, flush, link_desk, read_stream
+from tests.real_redis import find_redis_server
+from tests.waiting import eventually
+
+_ROOT = Path(__file__).resolve().parents[2]
+_MANAGED = RedisSection(mode="managed")
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.allow_log("Redis is away|Redis stream:|slow handler|handler .* took"),
+    pytest.mark.skipif(
+        not any(shutil.which(name) for name in ("redis-server", "valkey-server")),
+        reason="no redis-server or valkey-server on the path",
+    ),
+]
+
+
+def _server_of(desk: LinkDesk) -> ManagedServer:
+    server = desk.link._server
+    assert server.pid is not None
+    return server
+
+
+async def test_a_managed_server_is_started_used_and_ended(tmp_path: Path) -> None:
+    async with link_desk(tmp_path / "state.db", section=_MANAGED) as desk:
+        server = _server_of(desk)
+        await desk.write(100)
+        await eventually(desk.is_caught_up)
+        desk.assert_mirrored(read_stream(server.url))
+        assert Path(server.url.removeprefix("unix://")).stat().st_mode & 0o777 == 0o700
+        pid = server.pid
+        assert pid is not None
+    await eventually(lambda: not _is_alive(pid))
+
+
+async def test_a_killed_managed_server_is_replaced_and_only_the_rest_is_sent(
+    tmp_path: Path,
+) -> None:
+    async with link_desk(tmp_path / "state.db", section=_MANAGED) as desk:
+        server = _server_of(desk)
+        await desk.write(100)
+        await eventually(desk.is_caught_up)
+        first_life = read_stream(server.url)
+        epoch = desk.journal.epoch
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        await eventually(lambda: not desk.link.is_up(), interval_s=0.001)
+        await desk.write(100)
+        await eventually(desk.outage_is_over, timeout_s=10)
+        assert desk.journal.epoch == epoch + 1
+        second_life = read_stream(server.url)
+        desk.assert_mirrored(first_life + second_life)
+        assert len(desk.heard_of(RedisRecovered)) == 1
+        assert not desk.heard_of(AlarmRaised)
+
+
+async def test_what_a_managed_server_loses_during_its_life_is_sent_again(tmp_path: Path) -> None:
+    async with link_desk(tmp_path / "state.db", section=_MANAGED) as desk:
+        await desk.write(100)
+        await eventually(desk.is_caught_up)
+        before = len(desk.ledger.ids)
+    async with link_desk(tmp_path / "state.db", section=_MANAGED) as desk:
+        server = _server_of(desk)
+        await desk.write(80)
+        await eventually(desk.is_caught_up)
+        assert len(read_stream(server.url)) < before
+        flush(server.url)
+        await desk.write(20)
+        await eventually(lambda: len(read_stream(server.url)) >= 100)
+        await eventually(desk.is_caught_up)
+        desk.assert_mirrored(read_stream(server.url))
+
+
+async def test_a_path_too_long_for_a_socket_gets_a_temporary_folder(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20) / ("name" * 20)
+    server = ManagedServer(program=find_redis_server() or "", folder=folder, io_clock=SystemClock())
+    server.start()
+    try:
+        socket = Path(server.url.removeprefix("unix://"))
+        assert len(bytes(socket)) <= 100
+        await eventually(socket.is_socket)
+        assert socket.parent.stat().st_mode & 0o077 == 0
+    finally:
+        await server.stop()
+    assert not socket.parent.exists()
+
+
+async def test_a_missing_program_is_a_cause_in_plain_words(tmp_path: Path) -> None:
+    async with link_desk(tmp_path / "state.db", section=_MANAGED, search_path="") as desk:
+        assert not desk.link.is_up()
+        assert "no redis-server or valkey-server is installed" in desk.link.snapshot().cause
+        await desk.write(10)
+        assert desk.journal.pending >= 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills the child with its parent")
+@pytest.mark.parametrize("has_setpriv", [True, False])
+def test_a_crash_of_the_engine_leaves_no_server_behind(
+    tmp_path: Path, *, has_setpriv: bool
+) -> None:
+    program = find_redis_server()
+    script = f"""
+        import sys, time
+        from pathlib import Path
+        from engine.redis_link.managed_server import ManagedServer
+        from engine.runtime import SystemClock
+        server = ManagedServer(
+            program={program!r}, folder=Path({str(tmp_path / "run")!r}), io_clock=SystemClock()
+        )
+        server.start()
+        socket = Path(server.url.removeprefix("unix://"))
+        while not socket.is_socket():
+            time.sleep(0.01)
+        print(server.pid, flush=True)
+        time.sleep(60)
+    """
+    environment = {"PYTHONPATH": str(_ROOT), "PATH": os.environ["PATH"] if has_setpriv else ""}
+    engine = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, env=environment
+    )
+    try:
+        assert engine.stdout is not None
+        pid = int(engine.stdout.readline())
+        assert _is_alive(pid)
+    finally:
+        engine.kill()
+        engine.wait()
+        if engine.stdout is not None:
+            engine.stdout.close()
+    _wait_until_dead(pid)
+
+
+def _wait_until_dead(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while _is_alive(pid):
+        assert time.monotonic() < deadline, f"server {pid} outlived its engine"
+        time.sleep(0.01)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
