@@ -155,7 +155,8 @@ class Mirror:
             _raise_if_refused(answer.error)
             if answer.last != self._expected:
                 await self._align(stream)
-            await self._trim_now_and_then(stream)
+            if self._untrimmed:
+                await self._trim(stream)
 
     async def _send(self, stream: NodeStream, rows: list[JournalRow]) -> list[JournalRow]:
         """Append a batch while the next one is read; returns the next one."""
@@ -166,7 +167,8 @@ class Mirror:
         )
         if answer.written:
             self._advance(StreamId(epoch, rows[answer.written - 1].seq), answer.written)
-            await self._trim_now_and_then(stream)
+            if self._untrimmed >= _TRIM_EVERY:
+                await self._trim(stream)
         if answer.error:
             _raise_if_refused(answer.error)
             await self._park_when_refused_again(rows[answer.written], answer.error)
@@ -199,9 +201,7 @@ class Mirror:
         if not is_first or found.what:
             self._on_aligned(found)
 
-    async def _trim_now_and_then(self, stream: NodeStream) -> None:
-        if self._untrimmed < _TRIM_EVERY:
-            return
+    async def _trim(self, stream: NodeStream) -> None:
         unacknowledged = self._position - self._journal.acknowledged_seq
         if unacknowledged < self._stream_max_events:
             # What is not acknowledged is the newest, and fewer than what is kept.
