@@ -97,6 +97,7 @@ class EventBus:
         self._watch_size = 0
         self._care_size = 0
         self._journal_errors = 0
+        self._dropped_ns: int | None = None
 
     # --- subscribing ---------------------------------------------------------------------------
 
@@ -211,6 +212,12 @@ class EventBus:
         await asyncio.shield(log.append(event))
         await self._publish(event, journaled=True)
 
+    def since_last_drop_s(self) -> float | None:
+        """Seconds since a tick was last dropped; None when none ever was."""
+        if self._dropped_ns is None:
+            return None
+        return (self._clock.monotonic_ns() - self._dropped_ns) / 1e9
+
     async def room(self) -> None:
         """Wait until ticks are no longer conflated; a replay awaits it before each tick."""
         if len(self._queue) >= self._pressure and not self._stopping:
@@ -254,6 +261,7 @@ class EventBus:
                 return
             if self._stopping or size >= self._capacity:
                 channel.dropped += 1
+                self._dropped_ns = self._clock.monotonic_ns()
                 return
             item = self._slots[key] = _Slot(channel, key, event)
         elif size >= self._capacity:

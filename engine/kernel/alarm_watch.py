@@ -50,6 +50,8 @@ class AlarmWatch:
         self._look_at_infrastructure()
         self._look_at_orders()
         self._alarms.tick()
+        # The latch may have been closed from outside; the state word follows it.
+        self._parts.mode.tell()
 
     def _state(self, code: str, text: str) -> None:
         """Raise with a text, clear with an empty one."""

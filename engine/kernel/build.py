@@ -123,7 +123,12 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
     execution: ExecutionService
     kernel: Kernel
     bus = EventBus(clock=clock, stopwatch=read_stopwatch_ns, log=storage.journal, stamper=stamper)
-    alarms = AlarmDesk(clock=clock, stamp=stamper, ids=ids, emit=lambda event: announce(bus, event))
+    alarms = AlarmDesk(
+        clock=clock,
+        stamp=stamper,
+        ids=ids,
+        publish=lambda record, event: _publish_alarm(storage, bus, record, event),
+    )
 
     def on_fault(name: str, error: BaseException | None) -> None:
         """A task died: no new risk until a person has looked; exits and window go on."""

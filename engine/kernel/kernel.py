@@ -26,7 +26,6 @@ _log = logging.getLogger(__name__)
 _LINK_WAIT_S = 5.0
 _RETRY_S = 2.0
 _SETTLE_S = 3.0
-_LATCH_POLL_S = 1.0
 _PRUNE_EVERY_S = 300.0
 _STAGE_S = 10.0
 
@@ -155,7 +154,6 @@ class Kernel:
         spawn = parts.tasks.spawn
         spawn("policy", parts.policy.run(), forever=True)
         spawn("marks", parts.mark_watch.run(), forever=True)
-        spawn("latch file", self._poll_latch(), forever=True)
         spawn("retention", self._prune(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
         spawn("feed", self._run_feed())
@@ -169,13 +167,6 @@ class Kernel:
             await self._parts.feed.run(self._parts.market)
         finally:
             self._feed_done.set()
-
-    async def _poll_latch(self) -> None:
-        """A latch written from outside (`seawall panic` with a silent engine) is a stop."""
-        while True:
-            await self._parts.clock.sleep(_LATCH_POLL_S)
-            await self._parts.stop.poll_latch_file()
-            self._parts.mode.tell()
 
     async def _prune(self) -> None:
         while True:

@@ -108,6 +108,11 @@ class RedisLink:
     # --- what others ask -----------------------------------------------------------------------
 
     @property
+    def is_standalone(self) -> bool:
+        """No Redis was wanted or found: the engine is complete on its own."""
+        return self._settings.is_standalone
+
+    @property
     def recovering(self) -> bool:
         """True from the moment of an outage until every step of the recovery has succeeded."""
         return self._recovering
