@@ -65,7 +65,8 @@ _OWNER_ONLY: Final = 0o600
 _LOCK_TRIES: Final = 125
 _READ_TRIES: Final = 5
 _RETRY_S: Final = 0.002
-_FOREVER_OURS: Final = ("state.db", "paper.db", "backups")
+_BOOKS: Final = ("state.db", "paper.db")
+_BACKUPS: Final = "backups"
 _OPEN_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 assert _LOCK_TRIES * _RETRY_S <= 0.25
@@ -93,10 +94,11 @@ def may_create(data_dir: Path) -> bool:
     """
     if not data_dir.exists():
         return True
-    names = {entry.name for entry in data_dir.iterdir()}
-    return not any(
-        name == kept or name.startswith(kept + "-") for name in names for kept in _FOREVER_OURS
-    )
+    for entry in data_dir.iterdir():
+        # state.db-wal without its database is history too; an empty folder for backups is not.
+        if entry.name.startswith(_BOOKS) or (entry.name == _BACKUPS and any(entry.iterdir())):
+            return False
+    return True
 
 
 class LatchFile:

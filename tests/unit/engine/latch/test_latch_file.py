@@ -60,11 +60,14 @@ def test_it_is_never_created_over_an_existing_one(latch: LatchFile) -> None:
     assert latch.read().latched
 
 
-@pytest.mark.parametrize("history", ["state.db", "paper.db", "backups", "state.db-wal"])
+@pytest.mark.parametrize(
+    "history", ["state.db", "paper.db", "backups/state-1-g1.db", "state.db-wal"]
+)
 def test_may_be_created_only_where_there_is_no_history(tmp_path: Path, history: str) -> None:
     assert may_create(tmp_path / "not there yet")
+    (tmp_path / "backups").mkdir()
     assert may_create(tmp_path)
-    (tmp_path / history).mkdir()
+    (tmp_path / history).touch()
     assert not may_create(tmp_path)
 
 
