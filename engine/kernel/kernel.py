@@ -19,6 +19,7 @@ from engine.kernel.parts import Parts
 from engine.kernel.summary import digest, run_summary
 from engine.model.errors import VenueError
 from engine.model.events import RecoveryStep
+from engine.model.orders import OrderRecord
 from engine.model.snapshots import EngineState
 from engine.runtime import SimClock
 
@@ -28,6 +29,13 @@ _RETRY_S = 2.0
 _SETTLE_S = 3.0
 _PRUNE_EVERY_S = 300.0
 _STAGE_S = 10.0
+_ALL = 10_000_000
+
+
+def _when_made(record: OrderRecord) -> tuple[int, int, str]:
+    """Order in which orders were made: by time, then by number (a longer id is a later one)."""
+    identifier = record.client_order_id
+    return record.intent.created_ns, len(identifier), identifier
 
 
 class Kernel:
@@ -222,8 +230,8 @@ class Kernel:
         """The run summary; call it before `stop`."""
         parts = self._parts
         history = parts.storage.store.history
-        orders = await history.orders()
-        fills = await history.fills()
+        orders = sorted(await history.orders(limit=_ALL), key=_when_made)
+        fills = sorted(await history.fills(limit=_ALL), key=lambda fill: (fill.ts_ns, fill.symbol))
         balanced = await self._books_equal_the_venues()
         outages = [self._outage(from_ns, to_ns) for from_ns, to_ns in parts.redis.outages]
         return run_summary(

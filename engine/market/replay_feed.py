@@ -25,7 +25,10 @@ _YIELD_EVERY = 64
 
 
 class ReplayFeed:
-    """Implements `engine.ports.MarketFeed` on a recorded file; returns at its end."""
+    """Implements `engine.ports.MarketFeed` on a recorded file; returns at its end.
+
+    Without `symbols` everything that was recorded is pushed.
+    """
 
     def __init__(
         self, *, clock: Clock, path: Path, speed: Speed, symbols: Sequence[Symbol]
@@ -50,14 +53,14 @@ class ReplayFeed:
         return self._recording.counts
 
     async def run(self, sink: MarketSink) -> None:
-        """Push everything of our symbols, in order, then return."""
+        """Push everything wanted, in order, then return."""
         wanted = frozenset(self._symbols)
         jumps = self._speed == "1" or isinstance(self._clock, SleepsUntil)
         sleep_until = sleeper(self._clock)
         last_ns = 0
         pushed = 0
         for entry in self._recording:
-            if entry.symbol not in wanted:
+            if wanted and entry.symbol not in wanted:
                 continue
             await sink.room()
             pushed += 1
@@ -73,7 +76,9 @@ class ReplayFeed:
                 sink.on_quote(entry.symbol, entry.bid, entry.ask, last_ns)
         counts = self._recording.counts
         if pushed == 0:
-            _log.warning("%s held nothing for %s", self._path.name, ", ".join(self._symbols))
+            _log.warning(
+                "%s held nothing for %s", self._path.name, ", ".join(self._symbols) or "anybody"
+            )
         if counts.broken:
             _log.warning("%s: %d lines could not be read", self._path.name, counts.broken)
 
