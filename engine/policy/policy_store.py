@@ -39,7 +39,7 @@ from engine.ports.clock import Clock
 from engine.runtime import Stamper
 
 _log = logging.getLogger(__name__)
-_CONFIRM_INTERVAL_S = 2.0
+_CONFIRM_INTERVAL_S = 5.0
 
 
 class EmergencyView(Protocol):

@@ -86,6 +86,13 @@ class MarkFilter:
                 ripe.append((symbol, self._count(symbol, last, last.waiting, now)))
         return tuple(ripe)
 
+    def due_in_s(self) -> float | None:
+        """Seconds until the first waiting mark counts by itself; None when none waits."""
+        if not self._waiting:
+            return None
+        first = min(self._symbols[symbol].since for symbol in self._waiting)
+        return max(0.0, (first + UNCONFIRMED_NS_MAX - self._clock.monotonic_ns()) / 1e9)
+
     def confirm(self, symbol: Symbol, price: Decimal) -> Decimal:
         """A mark that was read from the venue on purpose: it counts as it is."""
         last = self._symbols.setdefault(symbol, _Last())

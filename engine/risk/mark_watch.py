@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 SILENT_NS_MAX = 2_000_000_000
 READ_INTERVAL_NS = 1_000_000_000
 READ_TIMEOUT_S = 0.9
-_LOOK_INTERVAL_S = 0.25
+_LOOK_INTERVAL_S = 0.5
+# With nothing to watch, a look costs as little as a longer sleep can make it.
+_IDLE_INTERVAL_S = 1.0
 
 
 class MarkWatch:
@@ -62,8 +64,10 @@ class MarkWatch:
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            await self._clock.sleep(_LOOK_INTERVAL_S)
             await self.look()
+            pause_s = _LOOK_INTERVAL_S if self._noticed else _IDLE_INTERVAL_S
+            due_s = self._marks.due_in_s()
+            await self._clock.sleep(pause_s if due_s is None else min(pause_s, due_s))
 
     async def look(self) -> None:
         """One look: count what has waited long enough, ask the venue about silent symbols."""

@@ -207,8 +207,14 @@ def test_the_watch_counts_a_jump_that_nobody_confirmed() -> None:
     async def story(clock: SimClock) -> None:
         watched = Watched(clock)
         watched.marks.offer(BTC, D(100), clock.now_ns())
+        task = asyncio.get_running_loop().create_task(watched.watch.run())
+        await clock.sleep(1.3)
         assert watched.marks.offer(BTC, D(80), clock.now_ns()) is None
-        await run_for(clock, watched, 0.8)
+        await clock.sleep(0.499)
+        assert watched.counted == []
+        await clock.sleep(0.002)
         assert watched.counted == [(BTC, D(80))]
+        task.cancel()
+        await asyncio.wait({task})
 
     run_simulated(story, start_ns=NOW_NS)
