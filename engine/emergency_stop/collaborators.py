@@ -73,8 +73,8 @@ class StopHooks:
     sent.
     """
 
-    on_trip: Callable[[Trip], None] = _nothing
-    record_closing: Callable[[Intent], None] = _nothing
+    on_trip: Callable[[Trip], object] = _nothing
+    record_closing: Callable[[Intent], object] = _nothing
 
 
 class EventSink(Protocol):

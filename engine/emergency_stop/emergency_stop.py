@@ -120,6 +120,15 @@ class EmergencyStop:
         """Every trip that a reset has to name."""
         return tuple(self._trips)
 
+    @property
+    def latch_problem(self) -> str:
+        """Why the latch file does not say what it should, or nothing: a reset needs it sound."""
+        return self._write_error
+
+    async def poll_latch_file(self) -> None:
+        """Look at the latch file now. It is looked at every (real) second without being asked."""
+        await asyncio.shield(asyncio.wrap_future(self._keeper.look()))
+
     def pending_writes(self) -> int:
         """Latch writes under way; a simulation's busy probe."""
         return self._keeper.pending()

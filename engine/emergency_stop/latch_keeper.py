@@ -33,7 +33,7 @@ _JOIN_S = 1.0
 
 @dataclass(slots=True)
 class _Job:
-    change: Change
+    change: Change | None
     is_owed: bool
     done: Future[LatchState] = field(default_factory=Future)
 
@@ -84,6 +84,13 @@ class LatchKeeper:
         self._jobs.put(job)
         return job.done
 
+    def look(self) -> Future[LatchState]:
+        """Look at the file behind the writes that are queued; news go to `on_seen` first."""
+        job = _Job(None, is_owed=False)
+        self._pending += 1
+        self._jobs.put(job)
+        return job.done
+
     def close(self) -> None:
         """Write what is queued and end, unless the disk hangs for more than a second."""
         if self._thread is not None:
@@ -102,20 +109,35 @@ class LatchKeeper:
                 continue
             if job is None:
                 return
-            self._write(job)
+            if job.change is None:
+                self._look()
+                self._finish(job.done, self._seen or self._latch.read())
+            else:
+                self._write(job, job.change)
 
-    def _write(self, job: _Job) -> None:
+    def _write(self, job: _Job, change: Change) -> None:
         try:
-            written = self._latch.update(job.change)
+            written = self._latch.update(self._noticing(change))
         except Exception as error:  # Supervised place: a disk may fail in any way.
             _log.exception("the latch file could not be written")
             if job.is_owed:
-                self._owed = job.change
+                self._owed = change
             self._tell(self._on_error, f"the latch file could not be written: {error}")
             self._finish(job.done, error)
             return
         self._settle(written)
         self._finish(job.done, written)
+
+    def _noticing(self, change: Change) -> Change:
+        """The change, after telling what it is about to write over if that is news."""
+
+        def notice(old: LatchState) -> LatchState:
+            if self._seen is not None and old != self._seen:
+                self._seen = old
+                self._tell(self._on_seen, old)
+            return change(old)
+
+        return notice
 
     def _settle(self, written: LatchState) -> None:
         if self._owed is not None:
@@ -130,7 +152,7 @@ class LatchKeeper:
     def _look(self) -> None:
         if self._owed is not None:
             try:
-                written = self._latch.update(self._owed)
+                written = self._latch.update(self._noticing(self._owed))
             except Exception:  # Supervised place: a disk may fail in any way.
                 _log.info("the latch file still cannot be written", exc_info=True)
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from engine.latch import LatchState, LatchTrip
+from engine.latch import LatchState, LatchTrip, StopState
 from engine.model.emergency import Scope, Trip, TripSource
 from engine.model.ids import TripId
 
@@ -45,14 +45,18 @@ def from_latch_trip(found: LatchTrip, *, node: str) -> Trip:
 
 
 def latched_change(ours: LatchState) -> Callable[[LatchState], LatchState]:
-    """Write our state; trips that somebody else wrote meanwhile stay."""
+    """Write our state; trips that somebody else wrote meanwhile stay, and damage is never armed
+    over.
+    """
 
     def change(old: LatchState) -> LatchState:
         known = {trip.trip_id for trip in ours.trips}
         theirs = tuple(t for t in old.trips if old.latched and t.trip_id not in known)
+        is_latched = ours.latched or bool(theirs) or bool(old.damage)
         return replace(
             ours,
-            latched=ours.latched or bool(theirs),
+            state=ours.state if ours.latched or not is_latched else StopState.FLATTENING,
+            latched=is_latched,
             trips=ours.trips + theirs,
             trips_omitted=old.trips_omitted if old.latched else 0,
             fence=max(ours.fence, old.fence),

@@ -77,7 +77,7 @@ class ResetDesk:
             ),
             would_trip_again=self.would_trip_again(),
             database_why=self._database_why(),
-            latch_why=stop.damage,
+            latch_why=parts.stop.latch_problem,
             links_up_needed_s=PAPER_LINKS_UP_S,
         )
         return reset_conditions(facts, request)

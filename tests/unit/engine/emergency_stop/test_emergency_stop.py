@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from engine.emergency_stop import is_closing_order, symbol_closer
 from engine.emergency_stop.next_step import ClosingFacts, Step, next_step
-from engine.latch import StopState
+from engine.latch import LatchTrip, StopState
 from engine.model.emergency import EmergencyState, StageState, TripSource
 from engine.model.errors import NotExecuted, OutcomeUnknown, Refused
 from engine.model.events import EmergencyFlat, EmergencyReset, EmergencyTriggered
@@ -20,6 +22,7 @@ from engine.model.values import Side
 from engine.runtime import SimClock, Tasks, run_simulated
 from tests.fakes.scripted_venue import Call, Fault, ScriptedVenue
 from tests.fakes.stop_desk import START_NS, StopDesk, make_desk
+from tests.waiting import eventually
 
 Story = Callable[[StopDesk], Awaitable[None]]
 
@@ -653,5 +656,96 @@ def test_after_a_reset_it_stops_again(tmp_path: Path) -> None:
             await desk.until_flat()
             assert await desk.stop.clear(desk.clearing()) == ()
         assert len({intent.client_order_id for intent in desk.intents}) == 3
+
+    on_desk(tmp_path, story)
+
+
+# --- The latch file, written from outside -------------------------------------------------------
+
+
+def write_outside(desk: StopDesk, *, trip_id: str = "outside-1") -> None:
+    """What `seawall panic` does when the engine does not answer."""
+    trip = LatchTrip(trip_id=trip_id, source="command_line", reason="panic", ts_ns=1)
+    desk.latch.update(
+        lambda old: replace(
+            old, state=StopState.FLATTENING, latched=True, trips=(*old.trips, trip), damage=""
+        )
+    )
+
+
+def test_a_latch_written_from_outside_is_a_stop(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        desk.venue.hold("BTCUSDT", "1")
+        write_outside(desk)
+        await desk.stop.poll_latch_file()
+        assert desk.stop.is_latched()
+        assert [(t.id, t.source) for t in desk.stop.trips] == [
+            ("outside-1", TripSource.COMMAND_LINE)
+        ]
+        await desk.until_flat()
+        assert [trip.id for trip in desk.trips] == ["outside-1"]
+        assert phases(desk)[0] == "tripped"
+
+    on_desk(tmp_path, story)
+
+
+def test_a_latch_written_from_outside_is_found_within_a_second(tmp_path: Path) -> None:
+    """Goal: nobody has to ask. Method: a real clock and a real second."""
+
+    async def main() -> float:
+        clock = SimClock(start_ns=START_NS)
+        desk = make_desk(clock, tmp_path)
+        await desk.stop.poll_latch_file()
+        write_outside(desk)
+        began = time.monotonic()
+        await eventually(desk.stop.is_latched, timeout_s=3)
+        took_s = time.monotonic() - began
+        await desk.aclose()
+        return took_s
+
+    assert asyncio.run(main()) < 1.3
+
+
+def test_another_trip_in_the_file_must_be_named_too(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        press(desk)
+        await desk.until_flat()
+        named = desk.clearing()
+        write_outside(desk)
+        unmet = await desk.stop.clear(named)  # The file is read again before it is armed.
+        assert [condition.condition for condition in unmet] == ["trips_named"]
+        assert desk.stop.is_latched()
+        assert {trip.source for trip in desk.stop.trips} == {
+            TripSource.BUTTON,
+            TripSource.COMMAND_LINE,
+        }
+        assert await desk.stop.clear(desk.clearing()) == ()
+
+    on_desk(tmp_path, story)
+
+
+def test_a_file_armed_behind_our_back_is_latched_again(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        press(desk)
+        await desk.until_flat()
+        desk.latch.update(lambda old: replace(old, state=StopState.ARMED, latched=False, trips=()))
+        await desk.stop.poll_latch_file()
+        await desk.until(lambda: not desk.stop.pending_writes())
+        assert desk.stop.is_latched()
+        assert [t.source for t in desk.latch.read().trips] == ["button"]
+
+    on_desk(tmp_path, story)
+
+
+def test_a_file_that_is_torn_while_we_run_is_a_stop_and_is_healed(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        desk.latch.path.write_bytes(b"")
+        await desk.stop.poll_latch_file()
+        assert [t.source for t in desk.stop.trips] == [TripSource.LATCH_FILE]
+        await desk.until_flat()
+        await desk.stop.poll_latch_file()
+        assert not desk.latch.read().damage
+        assert desk.stop.latch_problem == ""
+        assert await desk.stop.clear(desk.clearing()) == ()
 
     on_desk(tmp_path, story)
