@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 PRUNE_SLICE: Final = 500
-_ROWS_MAX: Final = 100
+_ROWS_MAX: Final = 250
 # What a row costs beside its payload, with both indexes: measured, good enough for a cap.
 _ROW_OVERHEAD_BYTES: Final = 150
 _COLUMNS: Final = "event_id, type, ts_ns, source, trace, class, payload"
