@@ -33,6 +33,8 @@ class HostedEngine:
     client: EngineClient
     start: Callable[[], Awaitable[object]]
     stop: Callable[[], Awaitable[object]]
+    # Told how to bring the window forward, for a second `seawall` on the same data directory.
+    on_window: Callable[[Callable[[], None]], object] = lambda _: None
 
 
 BuildEngine = Callable[[], Awaitable[HostedEngine]]
@@ -71,6 +73,7 @@ async def _host(
     window.closed.connect(closed.set)
     _resize_to_screen(window, application)
     window.show()
+    engine.on_window(lambda: _bring_forward(window))
     window.begin()
     _close_on_signals(window)
     starting = window.tasks.spawn("engine start", _start(engine, window))
@@ -90,6 +93,12 @@ async def _start(engine: HostedEngine, window: MainWindow) -> None:
         # Main is one of the supervised places: the window stays, tells why, and can still stop.
         _log.exception("the engine did not start")
         window.messages.fail(f"The engine did not start: {error}")
+
+
+def _bring_forward(window: MainWindow) -> None:
+    window.showNormal() if window.isMinimized() else window.show()
+    window.raise_()
+    window.activateWindow()
 
 
 def _resize_to_screen(window: MainWindow, application: QApplication) -> None:

@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import itertools
 import json
 import logging
 import logging.handlers
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from console import cli_text
 from console.arguments import build_parser
 from engine.control import ControlClient, NoEngine
-from engine.kernel import KernelOptions, load_configuration, run_headless, status_from_disk
+from engine.kernel import (
+    KernelOptions,
+    build_kernel,
+    load_configuration,
+    real_clock,
+    run_headless,
+    serve_control,
+    status_from_disk,
+)
 from engine.model.config import Configuration
 from engine.model.errors import (
     ConfigurationError,
@@ -32,6 +43,9 @@ from engine.model.errors import (
     OperatorMessage,
 )
 from engine.stop_guard import offline_panic
+
+if TYPE_CHECKING:
+    from console.bootstrap import HostedEngine
 
 VERSION = "0.1.0"
 _log = logging.getLogger(__name__)
@@ -137,11 +151,52 @@ def set_up_logging(data_dir: Path | None, level: str) -> None:
 
 
 def _console(configuration: Configuration, data_dir: Path) -> int:
+    try:
+        ControlClient(data_dir).call("show", {}, timeout_s=_ANSWER_S)
+    except NoEngine:
+        pass  # Nobody is there: we are the first.
+    else:
+        return _say("already running with this data directory; its window was asked forward", 0)
     # Late, so that a command without a window never loads Qt.
-    from console.bootstrap import open_console
+    from console.bootstrap import run_console
 
     set_up_logging(data_dir, configuration.log.level)
-    return open_console(configuration, data_dir)
+    options = KernelOptions(configuration=configuration, data_dir=data_dir)
+    return run_console(
+        _engine_host(options), theme_name=configuration.console.theme, author=_author()
+    )
+
+
+def _engine_host(options: KernelOptions) -> Callable[[], Awaitable[HostedEngine]]:
+    """What the window hosts: an engine with its control socket."""
+    from console.bootstrap import HostedEngine
+
+    async def build() -> HostedEngine:
+        kernel = await build_kernel(options, clock=real_clock(options))
+        sockets = AsyncExitStack()
+        raise_window: list[Callable[[], None]] = []
+
+        async def show(_: Mapping[str, Any]) -> dict[str, bool]:
+            for bring_forward in raise_window:
+                bring_forward()
+            return {"ok": bool(raise_window)}
+
+        async def start() -> None:
+            further = {"show": show}
+            await sockets.enter_async_context(
+                serve_control(kernel, options.data_dir, further=further)
+            )
+            await kernel.start()
+
+        async def stop() -> None:
+            await sockets.aclose()
+            await kernel.stop()
+
+        return HostedEngine(
+            client=kernel.client, start=start, stop=stop, on_window=raise_window.append
+        )
+
+    return build
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -198,11 +253,22 @@ def _workshop(arguments: argparse.Namespace) -> int:
         else:
             sys.stdout.write(cli_text.selftest_text(outcome))
         return 0 if outcome["ok"] else 1
-    from console.screenshots import take_screenshots
+    from console.screenshots import photograph
 
-    written = take_screenshots(
-        Path(arguments.directory), size=arguments.size, theme=arguments.theme
-    )
+    configuration = load_configuration(_config_path(arguments))
+    with tempfile.TemporaryDirectory(prefix="seawall-") as temporary:
+        folders = itertools.count(1)
+
+        def build() -> Awaitable[HostedEngine]:
+            data_dir = Path(temporary) / str(next(folders))
+            return _engine_host(KernelOptions(configuration=configuration, data_dir=data_dir))()
+
+        written = photograph(
+            build,
+            Path(arguments.directory),
+            size=arguments.size,
+            theme_name=arguments.theme,
+        )
     sys.stdout.write("".join(f"{path}\n" for path in written))
     return 0
 

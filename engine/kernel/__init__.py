@@ -6,7 +6,7 @@ Rule: everything is built in `build`, started in one gated order and stopped in 
 from engine.kernel.build import build_kernel
 from engine.kernel.control import serve_control
 from engine.kernel.from_disk import status_from_disk
-from engine.kernel.headless import run_headless
+from engine.kernel.headless import real_clock, run_headless
 from engine.kernel.kernel import Kernel
 from engine.kernel.options import KernelOptions, load_configuration
 
@@ -15,6 +15,7 @@ __all__ = [
     "KernelOptions",
     "build_kernel",
     "load_configuration",
+    "real_clock",
     "run_headless",
     "serve_control",
     "status_from_disk",
