@@ -69,7 +69,13 @@ async def _host(
 ) -> None:
     engine = await build()
     closed = asyncio.Event()
-    window = MainWindow(client=engine.client, theme=theme, application=application, author=author)
+    window = MainWindow(
+        client=engine.client,
+        theme=theme,
+        application=application,
+        loop=asyncio.get_running_loop(),
+        author=author,
+    )
     window.closed.connect(closed.set)
     _resize_to_screen(window, application)
     window.show()

@@ -97,7 +97,12 @@ async def _shoot(
     warm_up_s: float,
 ) -> list[Path]:
     engine = await build()
-    window = MainWindow(client=engine.client, theme=theme, application=application)
+    window = MainWindow(
+        client=engine.client,
+        theme=theme,
+        application=application,
+        loop=asyncio.get_running_loop(),
+    )
     window.resize(*size)
     window.show()
     window.begin()

@@ -7,6 +7,7 @@ the overview to the front; there is no modal window anywhere, and that is assert
 Thread: GUI loop. Times are the window's monotonic clock in nanoseconds.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -72,6 +73,7 @@ class MainWindow(QWidget):
         client: EngineClient,
         theme: LiveTheme,
         application: QApplication,
+        loop: asyncio.AbstractEventLoop,
         author: str = "operator",
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -86,7 +88,7 @@ class MainWindow(QWidget):
         self._may_close = False
         self._close_when_flat = False
         self._was_latched: tuple[bool, EmergencyState] | None = None
-        self._make_parts(author)
+        self._make_parts(loop, author)
         self._make_viewmodels()
         self._lay_out()
         self._filter = StopFilter(
@@ -102,9 +104,9 @@ class MainWindow(QWidget):
 
     # Assembly.
 
-    def _make_parts(self, author: str) -> None:
+    def _make_parts(self, loop: asyncio.AbstractEventLoop, author: str) -> None:
         self.messages = OperatorMessages()
-        self.tasks = ConsoleTasks(report=self.messages.fail)
+        self.tasks = ConsoleTasks(loop=loop, report=self.messages.fail)
         self.commands = CommandDesk(tasks=self.tasks, messages=self.messages)
         self.stop_button = StopButton(theme=self._theme)
         self.header = HeaderView(theme=self._theme, stop=self.stop_button)

@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 class ConsoleTasks:
     """Starts, names, watches and ends the window's tasks."""
 
-    def __init__(self, *, report: Callable[[str], None]) -> None:
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, report: Callable[[str], None]) -> None:
+        self._loop = loop
         self._report = report
         self._running: set[asyncio.Task[None]] = set()
 
@@ -30,7 +31,7 @@ class ConsoleTasks:
 
     def spawn(self, name: str, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
         """Run ``coroutine`` guarded; its failure is reported under ``name``."""
-        task = asyncio.get_running_loop().create_task(self._guard(name, coroutine), name=name)
+        task = self._loop.create_task(self._guard(name, coroutine), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task

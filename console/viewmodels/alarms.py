@@ -125,12 +125,12 @@ def _newest_first(alarm: AlarmSnapshot) -> tuple[int, int]:
 
 
 def _row(alarm: AlarmSnapshot) -> AlarmRow:
-    first_out = "  ◄ first-out" if alarm.first_out else ""
+    first_out = "First-out · " if alarm.first_out else ""
     return AlarmRow(
         id=alarm.id,
         time=clock_tenths(alarm.ts_ns),
         chip=ChipState(text=f"P{alarm.priority}", tone=PRIORITY_TONE.get(alarm.priority, Tone.LOW)),
-        text=f"{alarm.text}{first_out}",
+        text=f"{first_out}{alarm.text}",
         action=f"→ {alarm.action}" if alarm.action else "",
         state=_STATE_WORDS.get(alarm.state, alarm.state),
         is_unacknowledged=_is_unseen(alarm),

@@ -46,13 +46,13 @@ class Cell:
 
 
 POSITION_COLUMNS: Final = (
-    Column(title="Symbol", width_px=84),
-    Column(title="Side", width_px=56),
+    Column(title="Symbol", width_px=88),
+    Column(title="Side", width_px=68),
     Column(title="Quantity", width_px=84, is_number=True),
     Column(title="Entry", width_px=82, is_number=True),
     Column(title="Mark", width_px=82, is_number=True),
-    Column(title="P&L, unrealised", width_px=104, is_number=True),
-    Column(title="% of limit", width_px=68, is_number=True),
+    Column(title="P&L, unrealised", width_px=110, is_number=True),
+    Column(title="% of limit", width_px=76, is_number=True),
     Column(title="Stop resting", width_px=108, is_number=True),
 )
 

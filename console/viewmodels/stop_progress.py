@@ -30,13 +30,13 @@ __all__ = [
 
 STOP_COLUMNS: Final = (
     Column(title="Symbol", width_px=92),
-    Column(title="Side", width_px=60),
+    Column(title="Side", width_px=68),
     Column(title="At press", width_px=92, is_number=True),
     Column(title="Left", width_px=92, is_number=True),
-    Column(title="State", width_px=238),
+    Column(title="State", width_px=264),
     Column(title="Try", width_px=44, is_number=True),
-    Column(title="Last answer of the venue", width_px=230),
-    Column(title="Protected", width_px=170),
+    Column(title="Last answer of the venue", width_px=216),
+    Column(title="Protected", width_px=150),
 )
 _SOURCES: Final = {
     TripSource.BUTTON: "pressed by the operator, main window",

@@ -29,8 +29,9 @@ class _Line:
     def show(self, row: AlarmRow | None) -> None:
         """Show a row, or nothing."""
         self.alarm_id = row.id if row else ""
-        for widget in (self.time, self.chip, self.text, self.action, self.state):
+        for widget in (self.time, self.chip, self.text, self.action):
             widget.setVisible(row is not None)
+        self.state.setVisible(row is not None and not row.is_unacknowledged)
         self.acknowledge.setVisible(row is not None and row.is_unacknowledged)
         if row is None:
             return
@@ -57,7 +58,6 @@ class AlarmStripView(Panel):
         self._grid.setVerticalSpacing(2)
         self._grid.setColumnStretch(2, 5)
         self._grid.setColumnStretch(3, 6)
-        self._grid.setColumnStretch(4, 1)
         self._lines = [self._make_line(at, theme) for at in range(STRIP_ROWS)]
         self._calm = TextLabel("No alarms.", theme=theme, role=Role.TEXT_MUTED)
         self.add(self._calm)
@@ -73,17 +73,16 @@ class AlarmStripView(Panel):
             action=TextLabel(
                 theme=theme, role=Role.TEXT_MUTED, may_elide=True, widest="→ what to do"
             ),
-            state=TextLabel(
-                theme=theme, role=Role.TEXT_MUTED, align=Qt.AlignmentFlag.AlignRight, may_elide=True
-            ),
+            state=TextLabel(theme=theme, role=Role.TEXT_MUTED, align=Qt.AlignmentFlag.AlignRight),
             acknowledge=QPushButton("Acknowledge"),
         )
         line.acknowledge.setObjectName("small")
         line.acknowledge.clicked.connect(lambda _=False, line=line: self._acknowledge(line))
-        widgets = (line.time, line.chip, line.text, line.action, line.state)
-        for column, widget in enumerate(widgets):
+        for column, widget in enumerate((line.time, line.chip, line.text, line.action)):
             self._grid.addWidget(widget, at, column)
-        self._grid.addWidget(line.acknowledge, at, 5)
+        # One place for both: a row has either its state in words or the button.
+        self._grid.addWidget(line.state, at, 4, Qt.AlignmentFlag.AlignRight)
+        self._grid.addWidget(line.acknowledge, at, 4, Qt.AlignmentFlag.AlignRight)
         self._grid.setRowMinimumHeight(at, 28)
         return line
 

@@ -103,9 +103,9 @@ class HeaderView(QWidget):
 
     def show_alarms(self, state: AlarmLineState) -> None:
         """Line B."""
-        for chip, counter in zip(self._counters, state.counters, strict=True):
-            glyphs = (Tone.CRITICAL, Tone.HIGH, Tone.LOW)
-            glyph = TONE_GLYPH[glyphs[self._counters.index(chip)]]
+        tones = (Tone.CRITICAL, Tone.HIGH, Tone.LOW)
+        for chip, counter, tone in zip(self._counters, state.counters, tones, strict=True):
+            glyph = TONE_GLYPH[tone]  # The shape stays when the colour goes.
             chip.show_state(ChipState(text=counter.text, tone=counter.tone, glyph=glyph))
         self._mark.show_tone(state.tone)
         is_quiet = state.tone is Tone.QUIET

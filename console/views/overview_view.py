@@ -94,7 +94,9 @@ class OverviewView(QWidget):
         hint = super().minimumSizeHint()
         if self._is_latched and not self._lower.isHidden():
             # While latched the lower row may go, so the window may be made that low.
-            hint.setHeight(hint.height() - self._lower.minimumSizeHint().height() - _GAP_PX)
+            spare = self._lower.minimumSizeHint().height() + _GAP_PX
+            spare += self._strip.height() - _STRIP_LOW_PX
+            hint.setHeight(hint.height() - spare)
         return hint
 
     def resizeEvent(self, event: QResizeEvent) -> None:
