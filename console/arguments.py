@@ -78,7 +78,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _reason(panic)
     _json(panic)
     _add_reset(add("reset", "the guarded reset of the emergency stop; starts nothing"))
-    _add_policy(add("policy", "the policy from a shell"))
+    _add_policy(add("policy", "the policy from a shell"), common)
     bench = add("bench", "measure, each figure beside its baseline in the same run")
     bench.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all without a name")
     bench.add_argument(
@@ -117,26 +117,28 @@ def _add_reset(reset: argparse.ArgumentParser) -> None:
     _json(reset)
 
 
-def _add_policy(policy: argparse.ArgumentParser) -> None:
+def _add_policy(policy: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     actions = policy.add_subparsers(dest="action", metavar="ACTION", required=True)
-    show = actions.add_parser("show", help="the policy in force")
-    mode = actions.add_parser("mode", help="switch the risk mode")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text, parents=[common])
+
+    show = action("show", "the policy in force")
+    mode = action("mode", "switch the risk mode")
     mode.add_argument("name", metavar="NAME")
-    change = actions.add_parser(
-        "set", help="change fields: max_leverage=3 or moderate.price_collar=1%"
-    )
+    change = action("set", "change fields: max_leverage=3 or moderate.price_collar=1%")
     change.add_argument("assignments", nargs="+", metavar="FIELD=VALUE")
     change.add_argument("--base-version", type=int, default=None, metavar="N")
-    history = actions.add_parser("history", help="every version with its differences")
-    diff = actions.add_parser("diff", help="compare two versions")
+    history = action("history", "every version with its differences")
+    diff = action("diff", "compare two versions")
     diff.add_argument("before", type=int, metavar="A")
     diff.add_argument("after", type=int, metavar="B")
-    rollback = actions.add_parser("rollback", help="a new version equal to an old one")
+    rollback = action("rollback", "a new version equal to an old one")
     rollback.add_argument("version", type=int, metavar="N")
-    for action in (show, mode, change, history, diff, rollback):
-        _json(action)
-    for action in (mode, change, rollback):
-        _reason(action)
+    for each in (show, mode, change, history, diff, rollback):
+        _json(each)
+    for each in (mode, change, rollback):
+        _reason(each)
 
 
 __all__ = ["build_parser", "duration_s", "size"]

@@ -195,9 +195,10 @@ class Kernel:
         await self._stage("tasks", self._end_tasks())
         await self._stage("emergency stop", parts.stop.aclose())
         await self._stage("bus", parts.bus.drain(_STAGE_S))
-        await self._stage("redis", self._drain_redis())
         await self._stage("venue", self._close_venue())
+        # The last event; the link still mirrors it.
         parts.mode.go(EngineState.OFF, "stopped")
+        await self._stage("redis", self._drain_redis())
         await self._stage("storage", parts.storage.close())
 
     async def _end_tasks(self) -> None:

@@ -49,7 +49,7 @@ class TradeHistory:
     async def open_orders(self) -> list[OrderRecord]:
         """Every order that is not final, oldest first."""
         rows = await self._reader.fetch_all(
-            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, rowid"
+            "SELECT record FROM orders WHERE is_open = 1 ORDER BY updated_ns, client_order_id"
         )
         return _decode(rows, OrderRecord)
 
