@@ -135,9 +135,9 @@ class PaperVenue:
         return dict(self._prices.last)
 
     def _save_marks(self, ts_ns: int) -> None:
-        self._marks_due_ns = ts_ns + (MARKS_EVERY_NS if self._bands else MARKS_EVERY_FLAT_NS)
         if self._matching is None or self._marks_saving:
             return
+        self._marks_due_ns = ts_ns + (MARKS_EVERY_NS if self._bands else MARKS_EVERY_FLAT_NS)
         for symbol, price in self._prices.last.items():
             self._matching.books.set_mark(symbol, price, ts_ns)
         self._marks_saving = 1

@@ -61,13 +61,14 @@ def make_intent(
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=_steps)
 def test_books_are_the_sum_of_their_fills_to_the_last_decimal(
     steps: list[tuple[Symbol, Side, int, int, str]],
 ) -> None:
     """Σ fills = positions; balance from cash flows; the disk and our ledger say the same."""
     with TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "p.db")) as disk:
+        disk.execute("PRAGMA synchronous=OFF")  # What is proved here is arithmetic, not durability.
         disk.executescript(PAPER_MIGRATIONS[0].sql)
         books = Books(loading(initial=INITIAL, now_ns=1)(disk), currency="USDT")
         prices = Prices(settings=SETTINGS)
