@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.errors import InvariantBroken
@@ -276,8 +276,8 @@ def test_an_exit_without_an_answer_may_be_tried_again_after_a_fresh_read() -> No
 LIVE = st.sampled_from(
     [OrderState.INTENDED, OrderState.SUBMITTED, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED]
 )
-QUANTITY = st.integers(1, 400).map(lambda steps: D(steps) / 1_000)
-POSITION = st.integers(-400, 400).map(lambda steps: D(steps) / 1_000)
+QUANTITY = st.integers(1, 90).map(lambda steps: D(steps) / 1_000)
+POSITION = st.integers(-150, 150).map(lambda steps: D(steps) / 1_000)
 
 
 @st.composite
@@ -315,6 +315,7 @@ def play(position: Decimal, fills: list[Intent]) -> Decimal:
     return position
 
 
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), orders=in_flight(), btc=POSITION, eth=POSITION, quantity=QUANTITY)
 def test_no_approved_order_can_break_a_limit(
     data: st.DataObject,
@@ -345,6 +346,7 @@ def test_no_approved_order_can_break_a_limit(
     assert paper_instrument(BTC).round_quantity(quantity) == quantity
 
 
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), orders=in_flight(), position=POSITION, quantity=QUANTITY)
 def test_no_approved_exit_increases_or_flips(
     data: st.DataObject,

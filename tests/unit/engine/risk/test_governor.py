@@ -6,7 +6,7 @@ import itertools
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.emergency import TripSource
@@ -130,6 +130,7 @@ def test_the_table_knows_every_way_up_and_none_that_skips_down() -> None:
             assert ORDER.index(following) > ORDER.index(state)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(60_000, 120_000), st.integers(0, HOUR_NS)), min_size=1))
 def test_never_milder_than_the_loss_asks_for(steps: list[tuple[int, int]]) -> None:
     record, now_ns = GovernorRecord(), NOW_NS

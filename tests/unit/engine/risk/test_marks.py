@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.errors import NotExecuted
@@ -99,6 +99,7 @@ def test_nonsense_never_counts() -> None:
     assert marks.last_counted_ns(BTC) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 400)), min_size=2, max_size=40))
 def test_no_mark_waits_longer_than_half_a_second(steps: list[tuple[int, int]]) -> None:
     """What is offered counts, is refuted or replaced within 500 ms, however prices jump."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.ids import SignalId, TraceId
@@ -86,6 +86,7 @@ def test_exposure_counts_what_is_in_flight() -> None:
     assert open_exposure(BTC, healthy(marks={})) is None
 
 
+@settings(deadline=None)
 @given(
     equity=st.integers(50_000, 5_000_000),
     mark=st.integers(100, 9_000_000).map(lambda cents: D(cents) / 100),
