@@ -52,7 +52,7 @@ class SnapshotMaker:
             state=state,
             state_why=parts.mode.why,
             node=parts.options.configuration.node.name,
-            account=f"{parts.options.configuration.node.name} PAPER",
+            account=parts.options.configuration.node.name,
             venue="paper",
             feed=parts.feed.name,
             currency="USDT",
@@ -178,12 +178,6 @@ class SnapshotMaker:
                 state=LinkState.UP if store.healthy else LinkState.DOWN,
                 cause=store.last_error,
                 detail=f"lag {store.lag_s:.1f} s",
-            ),
-            LinkSnapshot(
-                name="engine",
-                title="Engine",
-                state=LinkState.UP,
-                detail=f"loop p99 {parts.loop_lag.snapshot().p99:.1f} ms",
             ),
         )
 
