@@ -3,6 +3,6 @@
 Its one rule: it may latch and it may reduce, and it needs neither kernel nor Redis nor window.
 """
 
-from engine.stop_guard.offline_panic import offline_panic
+from engine.stop_guard.without_engine import offline_panic
 
 __all__ = ["offline_panic"]
