@@ -36,7 +36,9 @@ class ReplayFeed:
         self._clock = clock
         self._path = path
         self._speed = speed
-        self._symbols = tuple(symbols)
+        self._wanted = frozenset(symbols)
+        # In the order given, or in the order in which they turned up.
+        self._symbols = dict.fromkeys(symbols)
         self._recording = Recording(path=path)
 
     @property
@@ -45,7 +47,7 @@ class ReplayFeed:
 
     @property
     def symbols(self) -> tuple[Symbol, ...]:
-        return self._symbols
+        return tuple(self._symbols)
 
     @property
     def counts(self) -> RecordingCounts:
@@ -68,6 +70,7 @@ class ReplayFeed:
                 last_ns = entry.ts_ns
                 if jumps and last_ns > self._clock.now_ns():
                     await sleep_until(last_ns)
+            self._symbols.setdefault(entry.symbol)
             if pushed % _YIELD_EVERY == 0:
                 await self._clock.sleep(0)
             if isinstance(entry, Trade):

@@ -133,12 +133,20 @@ def test_a_recording_that_was_cut_off_is_played_to_where_it_ends(tmp_path: Path)
     assert feed.counts.broken == 1
 
 
-@pytest.mark.allow_log("held nothing for")
+@pytest.mark.allow_log("held nothing of")
 def test_a_recording_without_our_symbols_says_so(tmp_path: Path) -> None:
     path = tmp_path / "day.csv"
     path.write_text(CSV)
     sink, _ = replay(path, symbols=(Symbol("XRPUSDT"),))
     assert sink.trades == []
+
+
+def test_without_symbols_it_plays_all_that_the_recording_holds(tmp_path: Path) -> None:
+    path = tmp_path / "day.csv"
+    path.write_text(CSV)
+    sink, feed = replay(path, symbols=())
+    assert len(sink.trades) == 3
+    assert feed.symbols == (BTC, Symbol("ETHUSDT"))
 
 
 def test_times_that_go_back_are_held(tmp_path: Path) -> None:
