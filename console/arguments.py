@@ -112,6 +112,9 @@ def _add_reset(reset: argparse.ArgumentParser) -> None:
         choices=["peak", "day", "streak", "capital"],
         help="begin this measure anew, audited",
     )
+    reset.add_argument(
+        "--acknowledge", action="store_true", help="acknowledge the P1 alarms that are shown"
+    )
     reset.add_argument("--accept-residual", action="append", default=[], metavar="SYMBOL")
     _reason(reset)
     _json(reset)

@@ -290,22 +290,24 @@ def _status(arguments: argparse.Namespace, data_dir: Path) -> int:
 
 def _command(arguments: argparse.Namespace, data_dir: Path) -> int:
     """start, halt, resume, reset: only a running engine can do them."""
-    fields = {"reason": arguments.reason, "author": _author()}
+    fields: dict[str, Any] = {"reason": arguments.reason, "author": _author()}
     if arguments.command == "reset":
         fields |= {
             "cause": arguments.cause,
             "clear": arguments.clear,
             "rebase": arguments.rebase,
             "accept_residual": arguments.accept_residual,
+            "acknowledge": arguments.acknowledge,
         }
     return _answer(arguments, _ask(data_dir, arguments.command, fields, timeout_s=30.0))
 
 
 def _ask(data_dir: Path, verb: str, fields: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
     try:
-        return ControlClient(data_dir).call(verb, fields, timeout_s=timeout_s)
+        answer: dict[str, Any] = ControlClient(data_dir).call(verb, fields, timeout_s=timeout_s)
     except NoEngine as error:
         raise _Exit(1, f"{verb}: {error}") from error
+    return answer
 
 
 def _answer(arguments: argparse.Namespace, result: dict[str, Any]) -> int:

@@ -16,8 +16,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"{signals['blocked']} blocked, {signals['dropped']} dropped, {signals['expired']} expired",
         f"orders    {summary['orders']}, fills {summary['fills']}, "
         f"open positions {summary['open_positions']}",
-        f"books     initial {books['initial']}, realised {books['realised']}, fees {books['fees']}, "
-        f"unrealised {books['unrealised']}, equity {books['equity']}",
+        f"books     initial {books['initial']}, realised {books['realised']}, "
+        f"fees {books['fees']}, unrealised {books['unrealised']}, equity {books['equity']}",
         f"redis     {redis['mode']}, {redis['state']}, {len(redis['outages'])} outages, "
         f"{redis['replayed']} replayed",
         f"journal   {journal['written']} written, {journal['pending']} pending",

@@ -81,6 +81,13 @@ class Booking:
         if self._buffer is None:
             self._buffer = []
 
+    def is_held(self, execution: ExecutionId) -> bool:
+        """The stream has told of it already; it waits behind the reconciliation that runs."""
+        return any(
+            update.fill is not None and update.fill.execution_id == execution
+            for update in self._buffer or ()
+        )
+
     def release(self) -> None:
         """Apply what was buffered, in order, and go on live."""
         buffered, self._buffer = self._buffer or [], None

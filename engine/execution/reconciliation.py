@@ -121,17 +121,26 @@ class Reconciliation:
         return positions, differences
 
     def _book_missed(self, differences: list[Difference]) -> list[Divergence]:
-        return [
-            Divergence(
-                kind=str(entry.kind.value),
-                symbol=entry.symbol,
-                ours="not booked",
-                venue=f"{entry.fill.side} {plain(entry.fill.quantity)} @ {plain(entry.fill.price)}",
-                repaired=True,
-            )
-            for entry in differences
-            if entry.fill is not None and self._booking.book_fill(entry.fill)
-        ]
+        """Book executions we had not booked. One that the stream has told of meanwhile was not
+        missed: it is booked here, in its order, and is no divergence.
+        """
+        found = []
+        for entry in differences:
+            fill = entry.fill
+            if fill is None:
+                continue
+            was_missed = not self._booking.is_held(fill.execution_id)
+            if self._booking.book_fill(fill) and was_missed:
+                found.append(
+                    Divergence(
+                        kind=str(entry.kind.value),
+                        symbol=entry.symbol,
+                        ours="not booked",
+                        venue=f"{fill.side} {plain(fill.quantity)} @ {plain(fill.price)}",
+                        repaired=True,
+                    )
+                )
+        return found
 
     def _adopt_orphans(self, orders: tuple[VenueOrder, ...]) -> list[Divergence]:
         found = []

@@ -220,6 +220,7 @@ class AlarmDesk:
                 ts_ns=alarm.ts_ns,
                 state=str(alarm.state),
                 first_out=alarm is self._first_out,
+                key=alarm.key,
             )
             for alarm in shown
         )

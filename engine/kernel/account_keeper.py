@@ -64,8 +64,11 @@ class AccountKeeper:
             self._tell_position(symbol, price)
 
     def judge(self) -> None:
-        """Publish the equity and let breaker and governor see it."""
+        """Let breaker and governor see the equity, then publish it."""
         account = self._ledger.account()
+        # The judges first: nothing is told before a stop that is due has begun.
+        self._breaker.on_equity(account.equity, account.peak, account.day_start_equity)
+        self._governor.on_equity(account.equity, account.capital, self._clock.now_ns())
         event = AccountEquityUpdated(
             **self._stamper(),
             equity=account.equity,
@@ -74,8 +77,6 @@ class AccountKeeper:
             peak=account.peak,
             drawdown=account.drawdown,
         )
-        self._breaker.on_equity(account.equity, account.peak, account.day_start_equity)
-        self._governor.on_equity(account.equity, account.capital, self._clock.now_ns())
         if self._is_due(account):
             self._persist(account, event)
         else:

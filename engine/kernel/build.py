@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,7 @@ async def _build(options: KernelOptions, storage: Storage, clock: Clock) -> Kern
     )
     clock_jump = ClockJumpDetector(
         clock=clock,
-        loop_ns=None,
+        loop_ns=_loop_ns(clock),
         on_jump=lambda text: kernel.after_clock_jump(text),
     )
     gatekeeper = Gatekeeper(
@@ -485,6 +486,14 @@ def _publish_alarm(
     """On disk beside; an alarm is shown at once, also when the disk is the cause of it."""
     _noted(storage.store.record_alarm(record, (event,)))
     announce(bus, event, journaled=True)
+
+
+def _loop_ns(clock: Clock) -> Callable[[], int] | None:
+    """The loop's own clock, which does not count through suspend; none on simulated time."""
+    if isinstance(clock, SimClock):
+        return None
+    loop = asyncio.get_running_loop()
+    return lambda: int(loop.time() * 1e9)
 
 
 def _record_trip(storage: Storage, trip: Trip) -> None:

@@ -98,6 +98,12 @@ class LocalClient:
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         return await self._commands.acknowledge_alarm(alarm_id)
 
+    async def acknowledge_all(self, *, priority: int) -> None:
+        """Mark every alarm of a priority as seen; for a shell, where there is no list to click."""
+        for alarm in self._parts.alarms.snapshot():
+            if alarm.priority == priority:
+                self._parts.alarms.acknowledge(alarm.id)
+
     async def equity_history(self, *, since_ns: int) -> tuple[HistoryPoint, ...]:
         marks = await self._parts.storage.store.history.equity(
             from_ns=since_ns, to_ns=self._parts.clock.now_ns(), points=_HISTORY_POINTS

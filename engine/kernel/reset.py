@@ -57,6 +57,8 @@ class ResetDesk:
         bus = parts.bus.snapshot()
         up_s = (parts.clock.monotonic_ns() - self._began_ns) / 1e9
         age_s = parts.market.youngest_age_s()
+        # Clearing a trip by name is seeing it: its own alarm needs no second acknowledgement.
+        named = () if request is None else request.clear
         fresh = age_s is not None and age_s <= parts.policy.active().max_market_data_age_s
         facts = ResetFacts(
             trips=parts.stop.trips,
@@ -73,7 +75,7 @@ class ResetDesk:
             alarms_unacknowledged=tuple(
                 alarm.code
                 for alarm in parts.alarms.snapshot()
-                if alarm.priority == 1 and alarm.state == "new"
+                if alarm.priority == 1 and alarm.state == "new" and alarm.key not in named
             ),
             would_trip_again=self.would_trip_again(),
             database_why=self._database_why(),
@@ -144,6 +146,9 @@ class ResetDesk:
             return self._commands.result(ok=False, message="not reset", unmet=missing)
         rebased = self._rebase(request)
         parts.mode.tell()
+        for alarm in parts.alarms.snapshot():
+            if alarm.key in request.clear:
+                parts.alarms.acknowledge(alarm.id)
         await self._record(clearing, request, rebased)
         answer = self._commands.result(ok=True, message="reset; START is needed to trade")
         return msgspec.structs.replace(answer, rebased=rebased)

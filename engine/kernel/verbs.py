@@ -101,6 +101,8 @@ class Verbs:
         return result_json(await self._client.start(reason=_text(args, "reason")))
 
     async def _reset(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        if args.get("acknowledge") is True:
+            await self._client.acknowledge_all(priority=1)
         request = ResetRequest(
             cause=_text(args, "cause"),
             reason=_text(args, "reason"),

@@ -183,6 +183,8 @@ class AlarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     ts_ns: int
     state: str = "new"
     first_out: bool = False
+    # What the alarm is about, where several of a code can be: a trip, a symbol, an order.
+    key: str = ""
 
 
 class SafeguardSnapshot(msgspec.Struct, frozen=True, kw_only=True):
