@@ -56,7 +56,7 @@ class ReplayFeed:
 
     async def run(self, sink: MarketSink) -> None:
         """Push everything wanted, in order, then return."""
-        wanted = frozenset(self._symbols)
+        wanted = self._wanted
         jumps = self._speed == "1" or isinstance(self._clock, SleepsUntil)
         sleep_until = sleeper(self._clock)
         last_ns = 0
@@ -79,9 +79,7 @@ class ReplayFeed:
                 sink.on_quote(entry.symbol, entry.bid, entry.ask, last_ns)
         counts = self._recording.counts
         if pushed == 0:
-            _log.warning(
-                "%s held nothing for %s", self._path.name, ", ".join(self._symbols) or "anybody"
-            )
+            _log.warning("%s held nothing of %s", self._path.name, ", ".join(wanted) or "use")
         if counts.broken:
             _log.warning("%s: %d lines could not be read", self._path.name, counts.broken)
 
