@@ -97,7 +97,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     data_dir = _data_dir(arguments)
     if arguments.command is None:
         return _console(configuration, data_dir)
-    set_up_logging(None, "warning")
+    set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
     handlers = {"status": _status, "panic": _panic, "policy": _policy}
     handler = handlers.get(arguments.command, _command)
     return handler(arguments, data_dir)
@@ -122,29 +122,34 @@ def _data_dir(arguments: argparse.Namespace) -> Path:
     return Path(given) if given is not None else Path(platformdirs.user_data_dir("seawall"))
 
 
-def set_up_logging(data_dir: Path | None, level: str) -> None:
+class _ForPeople(logging.Formatter):
+    """What a person reads: the sentence without the traceback, which is in the log file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        plain = logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None})
+        return super().format(plain)
+
+
+def set_up_logging(data_dir: Path | None, level: str, *, name: str = "seawall.log") -> None:
     """Log to standard error (where there is one) and, with a data directory, to its log file."""
+    words = "%(asctime)sZ %(levelname)s %(name)s: %(message)s"
+    logging.Formatter.converter = time.gmtime
     handlers: list[logging.Handler] = []
     if sys.stderr is not None:
         stream = logging.StreamHandler(sys.stderr)
         # A person at a terminal sees what needs looking at; the file has everything.
         stream.setLevel(logging.WARNING)
+        stream.setFormatter(_ForPeople(words))
         handlers.append(stream)
     if data_dir is not None:
         folder = data_dir / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                folder / "seawall.log", maxBytes=10_000_000, backupCount=5, encoding="utf-8"
-            )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        rotating = logging.handlers.RotatingFileHandler(
+            folder / name, maxBytes=10_000_000, backupCount=5, encoding="utf-8"
         )
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=level.upper(),
-        format="%(asctime)sZ %(levelname)s %(name)s: %(message)s",
-        handlers=handlers,
-        force=True,
-    )
+        rotating.setFormatter(logging.Formatter(words))
+        handlers.append(rotating)
+    logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
 
 
 # --- commands that run an engine -----------------------------------------------------------------

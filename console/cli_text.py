@@ -42,9 +42,8 @@ def status_text(status: dict[str, Any]) -> str:
     ]
     policy, redis = status.get("policy"), status.get("redis")
     if policy:
-        lines.append(
-            f"policy    v{policy['version']} {policy['profile']}, {policy['age_s']:.1f} s old"
-        )
+        age = "" if policy["age_s"] is None else f", confirmed {policy['age_s']:.1f} s ago"
+        lines.append(f"policy    v{policy['version']} {policy['profile']}{age}")
     if redis:
         lines.append(f"redis     {redis['mode']}, {redis['state']}: {redis['cause']}")
     for position in status.get("positions", []):

@@ -138,7 +138,7 @@ class ResetDesk:
             reason=request.reason,
             ts_ns=parts.clock.now_ns(),
         )
-        if parts.mode.base is EngineState.RUNNING:
+        if parts.mode.base in {EngineState.RUNNING, EngineState.READY}:
             # Before the latch opens, so that no moment exists in which an entry could leave.
             parts.mode.go(EngineState.READY, "after a reset; START is needed")
         missing = await parts.stop.clear(clearing, accept_residual=request.accept_residual)
