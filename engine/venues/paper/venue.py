@@ -90,7 +90,7 @@ class PaperVenue:
     @property
     def pending(self) -> int:
         """Work that somebody waits for; a simulated clock stands still for it, not for marks."""
-        return self._writer.pending - self._marks_saving
+        return max(0, self._writer.pending - self._marks_saving)
 
     async def start(self) -> None:
         """Read the books, resting orders too; a new file gets the initial balance."""
@@ -105,7 +105,6 @@ class PaperVenue:
         """Put the last marks on disk and end the stream; the writer is its owner's to close."""
         if self._matching is not None and self._prices.last:
             self._save_marks(self._clock.now_ns())
-            await self._settled()
         self._set_connected(connected=False, cause="closed")
 
     # --- the market ------------------------------------------------------------------------------
@@ -141,7 +140,7 @@ class PaperVenue:
         for symbol, price in self._prices.last.items():
             self._matching.books.set_mark(symbol, price, ts_ns)
         self._marks_saving = 1
-        self._commit("marks", []).add_done_callback(self._marks_saved)
+        self._submit("marks", []).add_done_callback(self._marks_saved)
 
     def _marks_saved(self, _done: asyncio.Future[None]) -> None:
         self._marks_saving = 0
@@ -336,10 +335,13 @@ class PaperVenue:
     # --- commits ---------------------------------------------------------------------------------
 
     def _commit(self, step: str, updates: Updates) -> asyncio.Future[None]:
-        """Queue what the step changed; its updates are told once it is on disk."""
-        matching = self._ready()
-        future = self._writer.submit(saving(matching.books.take_changes()))
-        self._last_commit = future
+        """Queue what the step changed, and let later reads wait for it."""
+        self._last_commit = self._submit(step, updates)
+        return self._last_commit
+
+    def _submit(self, step: str, updates: Updates) -> asyncio.Future[None]:
+        """Queue what was changed; the updates are told once it is on disk."""
+        future = self._writer.submit(saving(self._ready().books.take_changes()))
         future.add_done_callback(lambda done: self._committed(done, step, updates))
         return future
 
