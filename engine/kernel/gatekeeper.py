@@ -183,6 +183,10 @@ class Gatekeeper:
             halted=self._mode.is_halted,
             policy_version=self._risk.policy.version,
         )
+        redis = self._infrastructure.redis
+        if not redis.is_standalone and (not redis.is_up() or redis.recovering):
+            down = Reason(code=ReasonCode.REDIS_DOWN, detail=redis.snapshot().cause)
+            reasons = (*reasons, down)
         if not reasons:
             self._sent_ns.append(self._clock.now_ns())
         return reasons
