@@ -448,6 +448,16 @@ class EventBus:
         s."""
         return self._saturation.shuts_gate(self._clock.monotonic_ns())
 
+    @property
+    def size(self) -> int:
+        """Events waiting now."""
+        return len(self._queue)
+
+    @property
+    def capacity(self) -> int:
+        """How many may wait."""
+        return self._capacity
+
     def snapshot(self) -> BusSnapshot:
         """The queue now, with totals over all types."""
         channels = self._channels.values()

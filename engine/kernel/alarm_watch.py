@@ -104,10 +104,11 @@ class AlarmWatch:
 
     def _look_at_infrastructure(self) -> None:
         parts = self._parts
-        bus, profile = parts.bus.snapshot(), parts.policy.active()
-        fill = f"{bus.utilisation * 100:.0f} % full, {bus.size} of {bus.capacity}"
-        self._alarms.measure("QUEUE_FILL", bus.utilisation, fill)
-        self._alarms.measure("QUEUE_CRITICAL", bus.utilisation, fill)
+        profile = parts.policy.active()
+        size, capacity = parts.bus.size, parts.bus.capacity
+        fill = f"{size / capacity * 100:.0f} % full, {size} of {capacity}"
+        self._alarms.measure("QUEUE_FILL", size / capacity, fill)
+        self._alarms.measure("QUEUE_CRITICAL", size / capacity, fill)
         redis = parts.redis.snapshot()
         down = redis.state in {LinkState.DOWN, LinkState.CONNECTING}
         self._state("REDIS_DOWN", redis.cause or "no connection" if down else "")

@@ -6,6 +6,8 @@ go through the reader, so that a confirmation proves what is on the disk and not
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.model.events import PolicyChanged
 from engine.model.policy import PolicyDocument, document_hash
 from engine.policy.authority import AuthorityState
@@ -21,6 +23,9 @@ class StateDatabaseAuthority:
 
     def __init__(self, *, store: TradeStore) -> None:
         self._store = store
+        # What the newest row held when it was last looked at, and what that means.
+        self._record = b""
+        self._state: AuthorityState | None = None
 
     async def newest(self) -> PolicyDocument | None:
         """The newest document."""
@@ -29,10 +34,15 @@ class StateDatabaseAuthority:
 
     async def confirm(self) -> AuthorityState | None:
         """What the disk holds now."""
-        newest = await self.newest()
-        if newest is None:
+        record = await self._store.history.newest_policy_record()
+        if record is None:
             return None
-        return AuthorityState(version=newest.version, sha256=document_hash(newest))
+        if record != self._record:
+            # Decoding and hashing cost a thousand times what comparing the bytes does.
+            document = msgspec.json.decode(record, type=PolicyDocument)
+            self._state = AuthorityState(version=document.version, sha256=document_hash(document))
+            self._record = record
+        return self._state
 
     async def store(
         self, document: PolicyDocument, *, base_version: int, event: PolicyChanged

@@ -75,8 +75,11 @@ class MarkWatch:
             self._count(symbol, price)
         now = self._clock.monotonic_ns()
         opened = set(self._open_symbols())
-        self._noticed = {symbol: self._noticed.get(symbol, now) for symbol in opened}
+        if opened or self._noticed:
+            self._noticed = {symbol: self._noticed.get(symbol, now) for symbol in opened}
         silent = {symbol for symbol in opened if now - self._heard_ns(symbol) >= SILENT_NS_MAX}
+        if not (silent or self._blind):
+            return  # Nearly always, and four times a second.
         due = now - READ_INTERVAL_NS
         ask = sorted(symbol for symbol in silent if self._asked.get(symbol, due) <= due)
         answers = await asyncio.gather(*(self._ask(symbol, now) for symbol in ask))

@@ -72,6 +72,13 @@ class TradeHistory:
             limit,
         )
 
+    async def newest_policy_record(self) -> bytes | None:
+        """The newest document as it lies on the disk, for a comparison without decoding."""
+        rows = await self._reader.fetch_all(
+            "SELECT record FROM policy_versions ORDER BY version DESC LIMIT 1"
+        )
+        return bytes(rows[0][0]) if rows else None
+
     async def policy(self, version: int) -> PolicyDocument | None:
         found = await self._records(
             PolicyDocument, "SELECT record FROM policy_versions WHERE version = ?", version

@@ -1,8 +1,8 @@
 """From `emit` to the handler of a fast-path event, while 200,000 ticks wait and are drained.
 
-Emits come from outside the drain and, as a breach would, from inside a tick's handler. Baseline: the
-bare call of the same handler. Durable fast events of the engine are in the journal already when they
-are emitted (`journaled`), and so here.
+Emits come from outside the drain and, as a breach would, from inside a tick's handler. Baseline:
+the bare call of the same handler. Durable fast events of the engine are in the journal already when
+they are emitted (`journaled`), and so here.
 """
 
 from __future__ import annotations

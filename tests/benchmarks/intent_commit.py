@@ -1,7 +1,7 @@
 """How long an order waits for its intent to be durable: p50 and p99 of `record_intent`, one by one.
 
-Baseline: one bare SQLite transaction a time, `synchronous=FULL`, that writes the same three rows
-(intent, order, event).
+Baseline: one bare SQLite transaction a time, `synchronous=FULL`, that writes the same two rows
+(intent and event).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from time import perf_counter_ns
 import msgspec
 
 from engine.model.ids import ClientOrderId, TraceId
-from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderState
+from engine.model.orders import Intent, OrderKind, OrderPurpose
 from engine.model.values import Side
 from engine.trade_state import TradeStore
-from engine.trade_state.changes import put_intent, put_order
+from engine.trade_state.changes import put_intent
 from tests.benchmarks.figures import Bar, Effort, Figure, percentile
 from tests.benchmarks.sample_events import SYMBOLS, intended
 from tests.benchmarks.state_database import (
@@ -89,8 +89,6 @@ def _bare(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[float]
         began = perf_counter_ns()
         connection.execute("BEGIN IMMEDIATE")
         put_intent(connection, intent, node=NODE)
-        order = OrderRecord(intent=intent, state=OrderState.INTENDED, updated_ns=intent.created_ns)
-        put_order(connection, order)
         connection.execute(INSERT_OUTBOX, outbox_row(number, event))
         connection.execute("COMMIT")
         waits.append((perf_counter_ns() - began) / 1_000)

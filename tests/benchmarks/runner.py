@@ -22,6 +22,9 @@ BENCHMARKS: Sequence[str] = (
     "bus_fast_path",
     "journal_append",
     "intent_commit",
+    "redis_replay",
+    "outage_detect",
+    "sim_day",
 )
 
 
