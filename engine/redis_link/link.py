@@ -78,7 +78,6 @@ class RedisLink:
         self._stamper = stamper
         self._io_clock = io_clock
         self._chance = chance
-        self._on_fault = on_fault
         self._on_recovered = on_recovered
         self._tasks = Tasks(on_fault=on_fault)
         self._mirror = Mirror(
@@ -231,19 +230,24 @@ class RedisLink:
         )
         self._is_new_server = False
         self._found()
-        tasks = Tasks(on_fault=self._on_fault)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for name, work in (
-            ("redis-watch", self._watch(session)),
-            ("redis-beat", self._beat()),
-            ("redis-mirror", self._mirror.run(session.stream, session.run_id)),
-            ("redis-recovery", self._recover()),
-        ):
-            tasks.spawn(name, self._until_fault(work, failed))
+        # Owned by the link and not by this session, so that `close` waits for them whatever
+        # happens.
+        tasks = [
+            self._tasks.spawn(name, self._until_fault(work, failed))
+            for name, work in (
+                ("redis-watch", self._watch(session)),
+                ("redis-beat", self._beat()),
+                ("redis-mirror", self._mirror.run(session.stream, session.run_id)),
+                ("redis-recovery", self._recover()),
+            )
+        ]
         try:
             await failed
         finally:
-            await tasks.cancel_all()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         if self._lost_ns is None:
             raise LinkFault("a task of the link itself failed; the log says why")
 
@@ -290,7 +294,6 @@ class RedisLink:
 
     def _found(self) -> None:
         """Redis answers and the mirror knows where it stands."""
-        self._attempts = 0
         if self._lost_ns is not None:
             self._down_ns += self._io_clock.monotonic_ns() - self._lost_ns
             self._lost_ns = None
@@ -312,6 +315,9 @@ class RedisLink:
             began_ns = self._io_clock.monotonic_ns()
             sent_before = self._mirror.appended
             await self._mirror.arrived(self._target)
+            self._attempts = (
+                0  # Not before: a server that only answers a PING is no reason to hurry.
+            )
             replayed = self._mirror.appended - sent_before
             duration_s = (self._io_clock.monotonic_ns() - began_ns) / 1e9
             if replayed:
