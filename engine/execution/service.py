@@ -25,7 +25,8 @@ from engine.model.errors import NotExecuted, OutcomeUnknown, Refused
 from engine.model.ids import Symbol
 from engine.model.orders import Intent, OrderPurpose, OrderRecord, OrderTrigger
 from engine.portfolio import Ledger
-from engine.runtime import Tasks
+from engine.ports import Clock
+from engine.runtime import Stamper, Tasks
 from engine.trade_state import TradeStore
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class ExecutionService:
         clock, stamper = timing.clock, identity.stamper
         self._tasks = tasks
         self._hooks = hooks
+        self._ledger = books.ledger
         self.recorder = Recorder(bus=bus, clock=clock)
         self.desk = OrderDesk(
             store=books.store,
@@ -101,32 +103,43 @@ class ExecutionService:
             judgement=judgement,
             tasks=tasks,
         )
+        self._build_keepers(venue, bus, clock, stamper, judgement)
+
+    def _build_keepers(
+        self,
+        venue: VenuePorts,
+        bus: EventBus,
+        clock: Clock,
+        stamper: Stamper,
+        judgement: Judgement,
+    ) -> None:
+        """What keeps the books and the positions in order, on top of the senders."""
         self.protection = Protection(
             exits=self.exits,
             desk=self.desk,
-            ledger=books.ledger,
+            ledger=self._ledger,
             clock=clock,
             judgement=judgement,
-            tasks=tasks,
-            on_naked=hooks.on_naked,
-            is_latched=hooks.is_latched,
+            tasks=self._tasks,
+            on_naked=self._hooks.on_naked,
+            is_latched=self._hooks.is_latched,
         )
         self.holding = HoldingLimit(
             exits=self.exits,
-            ledger=books.ledger,
+            ledger=self._ledger,
             clock=clock,
             bus=bus,
             stamper=stamper,
             profile=judgement.profile,
-            is_latched=hooks.is_latched,
-            on_failed=hooks.on_force_close_failed,
+            is_latched=self._hooks.is_latched,
+            on_failed=self._hooks.on_force_close_failed,
         )
         self.reconciliation = Reconciliation(
             venue=venue,
             desk=self.desk,
             booking=self.booking,
             entries=self.entries,
-            ledger=books.ledger,
+            ledger=self._ledger,
             clock=clock,
             bus=bus,
             stamper=stamper,
@@ -137,10 +150,9 @@ class ExecutionService:
             bus=bus,
             clock=clock,
             stamper=stamper,
-            tasks=tasks,
+            tasks=self._tasks,
             profile=judgement.profile,
         )
-        self._ledger = books.ledger
 
     def _booked(self, symbol: Symbol) -> None:
         self.protection.look(symbol)

@@ -13,7 +13,12 @@ from typing import Any
 import msgspec
 
 from engine.model.emergency import EmergencySnapshot, Trip
-from engine.model.snapshots import EngineSnapshot, PositionSnapshot, SafeguardSnapshot
+from engine.model.snapshots import (
+    EngineSnapshot,
+    OrderSnapshot,
+    PositionSnapshot,
+    SafeguardSnapshot,
+)
 from engine.model.values import plain
 
 
@@ -59,11 +64,30 @@ def _position_json(position: PositionSnapshot) -> dict[str, Any]:
     }
 
 
+def _order_json(order: OrderSnapshot) -> dict[str, Any]:
+    return {
+        "client_order_id": order.client_order_id,
+        "symbol": order.symbol,
+        "side": order.side,
+        "kind": order.kind,
+        "purpose": order.purpose,
+        "quantity": plain(order.quantity),
+        "filled": plain(order.filled),
+        "price": _money(order.price),
+        "state": order.state,
+    }
+
+
+def _fields(struct: msgspec.Struct, *names: str) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in names}
+
+
 def status_json(
     snapshot: EngineSnapshot, *, running: bool, safeguards: Mapping[str, SafeguardSnapshot]
 ) -> dict[str, Any]:
     """The whole status document."""
-    bus, journal, risk, policy = snapshot.bus, snapshot.journal, snapshot.risk, snapshot.policy
+    risk, redis = snapshot.risk, snapshot.redis
+    conditions = (*snapshot.start_conditions, *snapshot.reset_conditions)
     return {
         "running": running,
         "mode": snapshot.mode,
@@ -73,51 +97,22 @@ def status_json(
         "venue": snapshot.venue,
         "feed": snapshot.feed,
         "emergency": emergency_json(snapshot.emergency),
-        "policy": {
-            "version": policy.version,
-            "profile": policy.profile,
-            "age_s": policy.age_s,
-            "source": policy.source,
-            "sha256": policy.sha256,
-            "allow_new_trades": policy.allow_new_trades,
-        },
-        "redis": {
-            "mode": snapshot.redis.mode,
-            "state": str(snapshot.redis.state),
-            "cause": snapshot.redis.cause,
-        },
-        "journal": {
-            "written": journal.written,
-            "acknowledged": journal.acknowledged,
-            "pending": journal.pending,
-            "dead_lettered": journal.dead_lettered,
-            "bytes": journal.bytes,
-            "oldest_pending_age_s": journal.oldest_pending_age_s,
-        },
+        "policy": _fields(
+            snapshot.policy,
+            *("version", "profile", "age_s", "source", "sha256", "allow_new_trades"),
+        ),
+        "redis": {"mode": redis.mode, "state": str(redis.state), "cause": redis.cause},
+        "journal": _fields(
+            snapshot.journal,
+            *("written", "acknowledged", "pending", "dead_lettered"),
+            *("bytes", "oldest_pending_age_s"),
+        ),
         "positions": [_position_json(position) for position in snapshot.positions],
-        "orders": [
-            {
-                "client_order_id": order.client_order_id,
-                "symbol": order.symbol,
-                "side": order.side,
-                "kind": order.kind,
-                "purpose": order.purpose,
-                "quantity": plain(order.quantity),
-                "filled": plain(order.filled),
-                "price": _money(order.price),
-                "state": order.state,
-            }
-            for order in snapshot.orders
-        ],
-        "bus": {
-            "size": bus.size,
-            "capacity": bus.capacity,
-            "utilisation": bus.utilisation,
-            "state": bus.state,
-            "published": bus.published,
-            "dropped": bus.dropped,
-            "delayed": bus.delayed,
-        },
+        "orders": [_order_json(order) for order in snapshot.orders],
+        "bus": _fields(
+            snapshot.bus,
+            *("size", "capacity", "utilisation", "state", "published", "dropped", "delayed"),
+        ),
         "risk": {
             "drawdown": _money(risk.drawdown),
             "peak": plain(risk.peak),
@@ -133,7 +128,7 @@ def status_json(
         },
         "unmet": [
             {"condition": entry.condition, "why": entry.why}
-            for entry in (*snapshot.start_conditions, *snapshot.reset_conditions)
+            for entry in conditions
             if not entry.met
         ],
     }

@@ -105,6 +105,7 @@ async def _open(
             )
         open_state = await store.load_open()
     except BaseException:
+        await reader.close()
         await writer.close()
         raise
     return Storage(

@@ -1,0 +1,227 @@
+"""What the composition root needs in small: the functions that plug two siblings together.
+
+Each is handed everything it uses; none keeps anything. Errors of what nobody waits for are logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.bus import EventBus
+from engine.emergency_stop import (
+    EmergencyStop,
+    Exposure,
+)
+from engine.execution import (
+    ExecutionService,
+    announce,
+)
+from engine.health import AlarmDesk
+from engine.kernel.market_hub import MarketHub
+from engine.kernel.options import KernelOptions
+from engine.kernel.storage import Storage
+from engine.market import ReplayFeed, SimulatedFeed
+from engine.model.config import Configuration, RedisSection
+from engine.model.emergency import Trip
+from engine.model.events import (
+    AccountEquityUpdated,
+    AlarmRaised,
+    EngineStateChanged,
+)
+from engine.model.ids import Symbol
+from engine.model.policy import PolicyDocument, seeded
+from engine.model.records import AlarmRecord, EquityMark
+from engine.model.snapshots import EngineState
+from engine.policy import read_policy_file
+from engine.portfolio import AccountView, Ledger, LedgerTotals
+from engine.ports import Clock, MarketFeed
+from engine.risk import (
+    DrawdownBreaker,
+    DrawdownState,
+    GovernorRecord,
+)
+from engine.runtime import (
+    IdSource,
+    SimClock,
+    Stamper,
+)
+from engine.venues.paper import PaperVenue
+
+_log = logging.getLogger(__name__)
+GOVERNOR = "governor"
+CURRENCY = "USDT"
+
+
+def redis_section(options: KernelOptions, configuration: Configuration) -> RedisSection:
+    section = configuration.redis
+    if section.mode == "auto" and not section.url and options.runs_on_simulated_time:
+        # A recorded hour passes in seconds: mirroring it to a server made for the occasion proves
+        # nothing and would put real time into a run that must repeat to the bit (docs/adr).
+        return msgspec.structs.replace(section, mode="standalone")
+    return section
+
+
+def ledger(
+    storage: Storage, configuration: Configuration, ids: IdSource, venue: PaperVenue, clock: Clock
+) -> Ledger:
+    state = storage.open_state
+    ledger = Ledger(
+        initial=configuration.paper.initial_balance,
+        ids=ids,
+        now_ns=clock.now_ns(),
+        currency=CURRENCY,
+    )
+    if state.totals_json is not None:
+        ledger.restore(
+            totals=msgspec.json.decode(state.totals_json, type=LedgerTotals),
+            positions=state.positions,
+            open_trades=state.trades,
+            marks=venue.last_marks(),
+            now_ns=clock.now_ns(),
+        )
+    return ledger
+
+
+def feed(
+    options: KernelOptions, configuration: Configuration, clock: Clock, venue: PaperVenue
+) -> MarketFeed:
+    symbols = tuple(Symbol(name) for name in configuration.market.symbols)
+    if configuration.market.feed == "replay":
+        return ReplayFeed(
+            clock=clock,
+            path=Path(configuration.market.source),
+            speed=options.speed,
+            symbols=(),
+        )
+    return SimulatedFeed(
+        clock=clock,
+        symbols=symbols,
+        seed=configuration.market.seed,
+        scenario=configuration.market.scenario,
+        start_prices=venue.last_marks(),
+    )
+
+
+def first_policy(configuration: Configuration, clock: Clock) -> PolicyDocument:
+    if configuration.policy.file:
+        return read_policy_file(Path(configuration.policy.file), live=False, ts_ns=clock.now_ns())
+    return seeded(configuration.paper.initial_balance, live=False, ts_ns=clock.now_ns())
+
+
+def governor_record(standing: dict[str, str]) -> GovernorRecord:
+    text = standing.get(GOVERNOR)
+    return GovernorRecord() if text is None else msgspec.json.decode(text, type=GovernorRecord)
+
+
+def exposures(
+    ledger: Ledger, execution: ExecutionService, market: MarketHub
+) -> tuple[Exposure, ...]:
+    """Every symbol in which we have a position or an order in flight."""
+    symbols = {position.symbol for position in ledger.positions()}
+    symbols |= {record.intent.symbol for record in execution.desk.open_orders()}
+    return tuple(
+        Exposure(symbol=symbol, quantity=ledger.quantity(symbol), mark=market.last_price(symbol))
+        for symbol in sorted(symbols)
+    )
+
+
+def tell_state(bus: EventBus, stamper: Stamper, state: EngineState, why: str) -> None:
+    bus.emit(EngineStateChanged(**stamper(), state=state.value, why=why))
+
+
+def loosening_refused(stop: EmergencyStop, breaker: DrawdownBreaker) -> str | None:
+    if stop.is_latched():
+        return "the emergency stop is latched"
+    if breaker.state in {DrawdownState.SOFT, DrawdownState.HARD}:
+        return "the drawdown is beyond its soft limit"
+    return None
+
+
+def persist_equity(
+    storage: Storage,
+    bus: EventBus,
+    ledger: Ledger,
+    view: AccountView,
+    event: AccountEquityUpdated,
+) -> None:
+    mark = EquityMark(
+        ts_ns=event.ts_ns,
+        equity=view.equity,
+        balance=view.balance,
+        unrealised=view.unrealised,
+        peak=view.peak,
+        drawdown=view.drawdown,
+    )
+    noted(storage.store.record_equity_mark(mark, ledger.totals, (event,)))
+    bus.emit(event, journaled=True)
+
+
+async def read_mark(venue: PaperVenue, symbol: Symbol) -> Decimal | None:
+    """The paper venue's own last price: its market is the feed, so a silent feed stays silent."""
+    for position in await venue.positions():
+        if position.symbol == symbol:
+            return position.mark_price
+    return None
+
+
+def alarm(alarms: AlarmDesk, code: str, key: str, why: str) -> None:
+    if why:
+        alarms.raise_alarm(code, f"{key}: {why}", key=key)
+    else:
+        alarms.clear_alarm(code, key=key)
+
+
+def publish_alarm(storage: Storage, bus: EventBus, record: AlarmRecord, event: AlarmRaised) -> None:
+    """On disk beside; an alarm is shown at once, also when the disk is the cause of it."""
+    noted(storage.store.record_alarm(record, (event,)))
+    announce(bus, event, journaled=True)
+
+
+def loop_ns(clock: Clock) -> Callable[[], int] | None:
+    """The loop's own clock, which does not count through suspend; none on simulated time."""
+    if isinstance(clock, SimClock):
+        return None
+    loop = asyncio.get_running_loop()
+    return lambda: int(loop.time() * 1e9)
+
+
+def record_trip(storage: Storage, trip: Trip) -> None:
+    noted(storage.store.record_trip(trip))
+
+
+def noted(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it: a failure is logged, and the writer's health shuts the gate."""
+
+    def done(ended: asyncio.Future[Any]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            _log.error("not recorded: %s", error)
+
+    future.add_done_callback(done)
+
+
+__all__ = [
+    "CURRENCY",
+    "GOVERNOR",
+    "alarm",
+    "exposures",
+    "feed",
+    "first_policy",
+    "governor_record",
+    "ledger",
+    "loop_ns",
+    "loosening_refused",
+    "noted",
+    "persist_equity",
+    "publish_alarm",
+    "read_mark",
+    "record_trip",
+    "redis_section",
+    "tell_state",
+]
