@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
 
@@ -27,8 +27,11 @@ from console import cli_text
 from console.arguments import build_parser
 from engine.control import ControlClient, NoEngine
 from engine.kernel import (
+    Kernel,
     KernelOptions,
     build_kernel,
+    database_findings,
+    latch_findings,
     load_configuration,
     real_clock,
     run_headless,
@@ -46,6 +49,7 @@ from engine.stop_guard import offline_panic
 
 if TYPE_CHECKING:
     from console.bootstrap import HostedEngine
+    from console.selftest import EngineUnderTest
 
 VERSION = "0.1.0"
 _log = logging.getLogger(__name__)
@@ -172,12 +176,15 @@ def _console(configuration: Configuration, data_dir: Path) -> int:
     )
 
 
-def _engine_host(options: KernelOptions) -> Callable[[], Awaitable[HostedEngine]]:
+def _engine_host(
+    options: KernelOptions, *, on_built: Callable[[Kernel], None] = lambda _: None
+) -> Callable[[], Awaitable[HostedEngine]]:
     """What the window hosts: an engine with its control socket."""
     from console.bootstrap import HostedEngine
 
     async def build() -> HostedEngine:
         kernel = await build_kernel(options, clock=real_clock(options))
+        on_built(kernel)
         sockets = AsyncExitStack()
         raise_window: list[Callable[[], None]] = []
 
@@ -252,7 +259,7 @@ def _workshop(arguments: argparse.Namespace) -> int:
     if arguments.command == "selftest":
         from console.selftest import run_selftest
 
-        outcome = run_selftest()
+        outcome = run_selftest(engine_under_test())
         if arguments.json:
             _print_json(outcome)
         else:
@@ -276,6 +283,32 @@ def _workshop(arguments: argparse.Namespace) -> int:
         )
     sys.stdout.write("".join(f"{path}\n" for path in written))
     return 0
+
+
+def engine_under_test() -> EngineUnderTest:
+    """Real engines for the self-test, on the recordings that it writes."""
+    from console.selftest import EngineUnderTest, HostedTest
+
+    def options(data_dir: Path, recording: Path, speed: Literal["1", "max"]) -> KernelOptions:
+        return KernelOptions(
+            configuration=Configuration(), data_dir=data_dir, replay=recording, speed=speed
+        )
+
+    def replay(data_dir: Path, recording: Path) -> dict[str, Any]:
+        return run_headless(options(data_dir, recording, "max"), duration_s=None)
+
+    async def host(data_dir: Path, recording: Path) -> HostedTest:
+        built: list[Kernel] = []
+        engine = await _engine_host(options(data_dir, recording, "1"), on_built=built.append)()
+        return HostedTest(engine=engine, summary=built[0].summary)
+
+    return EngineUnderTest(
+        replay=replay,
+        host=host,
+        database_findings=database_findings,
+        latch_findings=latch_findings,
+        status_from_disk=status_from_disk,
+    )
 
 
 # --- commands to a running engine ----------------------------------------------------------------

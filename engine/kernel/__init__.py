@@ -9,11 +9,14 @@ from engine.kernel.from_disk import status_from_disk
 from engine.kernel.headless import real_clock, run_headless
 from engine.kernel.kernel import Kernel
 from engine.kernel.options import KernelOptions, load_configuration
+from engine.kernel.self_check import database_findings, latch_findings
 
 __all__ = [
     "Kernel",
     "KernelOptions",
     "build_kernel",
+    "database_findings",
+    "latch_findings",
     "load_configuration",
     "real_clock",
     "run_headless",
