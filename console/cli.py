@@ -259,7 +259,7 @@ def _workshop(arguments: argparse.Namespace) -> int:
     if arguments.command == "selftest":
         from console.selftest import run_selftest
 
-        outcome = run_selftest(engine_under_test())
+        outcome = run_selftest(_engine_under_test())
         if arguments.json:
             _print_json(outcome)
         else:
@@ -285,7 +285,7 @@ def _workshop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def engine_under_test() -> EngineUnderTest:
+def _engine_under_test() -> EngineUnderTest:
     """Real engines for the self-test, on the recordings that it writes."""
     from console.selftest import EngineUnderTest, HostedTest
 
