@@ -28,7 +28,7 @@ from console.commands import CommandDesk
 from console.messages import OperatorMessages
 from console.pacer import CHART_HZ, TABLE_HZ, TEXT_HZ, FramePacer
 from console.policy_desk import PolicyDesk
-from console.qt import ConsoleTasks, SheetHost, named_timer
+from console.qt import ConsoleTasks, PageRegion, SheetHost, named_timer
 from console.regions import RegionRing
 from console.stop_desk import StopDesk
 from console.stop_filter import StopFilter
@@ -111,7 +111,7 @@ class MainWindow(QWidget):
         self.stop_button = StopButton(theme=self._theme)
         self.header = HeaderView(theme=self._theme, stop=self.stop_button)
         self.rail = RailView(theme=self._theme, pages=_PAGES)
-        self._region = QWidget()
+        self._region = PageRegion()
         self._stack = QStackedWidget(self._region)
         self.overview = OverviewView(theme=self._theme)
         self.policy_view = PolicyView(theme=self._theme)

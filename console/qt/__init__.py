@@ -5,8 +5,16 @@ dead.
 """
 
 from console.qt.loop import ConsoleEventLoop
-from console.qt.sheets import Sheet, SheetHost
+from console.qt.sheets import PageRegion, Sheet, SheetHost
 from console.qt.tasks import ConsoleTasks, async_slot
 from console.qt.timers import named_timer
 
-__all__ = ["ConsoleEventLoop", "ConsoleTasks", "Sheet", "SheetHost", "async_slot", "named_timer"]
+__all__ = [
+    "ConsoleEventLoop",
+    "ConsoleTasks",
+    "PageRegion",
+    "Sheet",
+    "SheetHost",
+    "async_slot",
+    "named_timer",
+]

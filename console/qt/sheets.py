@@ -8,13 +8,14 @@ Thread: GUI loop. Fails: a host that is closed or interrupted answers with the s
 
 import asyncio
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from shiboken6 import isValid
 
 from console.theme import LiveTheme, Role
 
-__all__ = ["Sheet", "SheetHost"]
+__all__ = ["PageRegion", "Sheet", "SheetHost"]
 
 _SCRIM_OPACITY = 0.62
 
@@ -44,13 +45,23 @@ class Sheet(QFrame):
         self.setFocus(Qt.FocusReason.OtherFocusReason)
 
 
+class PageRegion(QWidget):
+    """The part of the window that a sheet may cover; tells when its size changes."""
+
+    resized = Signal()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.resized.emit()
+
+
 class SheetHost(QWidget):
     """The layer over the page region that shows at most one sheet at a time."""
 
     opened = Signal()
     closed = Signal()
 
-    def __init__(self, *, region: QWidget, theme: LiveTheme) -> None:
+    def __init__(self, *, region: PageRegion, theme: LiveTheme) -> None:
         super().__init__(region)
         self._region = region
         self._theme = theme
@@ -61,7 +72,7 @@ class SheetHost(QWidget):
         layout.setContentsMargins(24, 12, 24, 12)
         self._layout = layout
         self.setAccessibleName("Question")
-        region.installEventFilter(self)
+        region.resized.connect(self._cover)
         self.hide()
 
     @property
@@ -76,9 +87,11 @@ class SheetHost(QWidget):
         self._answer = answer
         self._sheet = sheet
         sheet.answered.connect(self._on_answered)
-        self._focus_before = self._region.window().focusWidget()
+        focus = self._region.window().focusWidget()
+        if not self.isAncestorOf(focus):
+            self._focus_before = focus
         self._layout.addWidget(sheet, 0, Qt.AlignmentFlag.AlignCenter)
-        self.setGeometry(self._region.rect())
+        self._cover()
         self.show()
         self.raise_()
         sheet.show()
@@ -109,15 +122,13 @@ class SheetHost(QWidget):
         sheet.hide()
         sheet.deleteLater()
         self.hide()
-        if self._focus_before is not None and self._focus_before.isVisible():
-            self._focus_before.setFocus(Qt.FocusReason.OtherFocusReason)
-        self._focus_before = None
+        before, self._focus_before = self._focus_before, None
+        if before is not None and isValid(before) and before.isVisible():
+            before.setFocus(Qt.FocusReason.OtherFocusReason)
         self.closed.emit()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is self._region and event.type() == QEvent.Type.Resize:
-            self.setGeometry(self._region.rect())
-        return False
+    def _cover(self) -> None:
+        self.setGeometry(self._region.rect())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)

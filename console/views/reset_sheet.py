@@ -125,6 +125,15 @@ class ResetSheet(Sheet):
         """RESET."""
         return self._hold
 
+    @property
+    def reason_field(self) -> QLineEdit:
+        """The sentence."""
+        return self._reason
+
+    def choose_cause(self, cause: str) -> None:
+        """Choose a cause of the list."""
+        self._cause.setCurrentIndex(self._cause.findData(cause))
+
     def show_state(self, state: ResetSheetState) -> None:
         """Show the conditions and boxes as they are now."""
         self._summary.set_text(state.summary)
