@@ -333,3 +333,24 @@ async def test_a_server_that_is_not_there_at_start_is_an_outage_and_then_recover
         await eventually(desk.outage_is_over, timeout_s=10)
         await _assert_mirrored(desk, redis_server)
         assert await desk.link.drain(1.0) == 0
+
+
+async def test_the_orderly_stop_drains_the_journal_into_the_stream(
+    database: Path, redis_server: RealRedis
+) -> None:
+    async with link_desk(database, url=redis_server.url) as desk:
+        await desk.write(2_000)
+        assert await desk.link.drain(10.0) == 0
+        desk.assert_mirrored(read_stream(redis_server.url))
+
+
+async def test_standalone_is_complete_without_redis(database: Path) -> None:
+    async with link_desk(database, section=RedisSection(mode="standalone")) as desk:
+        await desk.write(100)
+        snapshot = desk.link.snapshot()
+        assert (snapshot.mode, snapshot.state.value) == ("standalone", "disabled")
+        assert desk.link.is_up()
+        assert not desk.link.recovering
+        assert desk.link.last_answer_age_s() is None
+        assert desk.journal.pending == 0
+        assert await desk.link.drain(1.0) == 0
