@@ -749,3 +749,31 @@ def test_a_file_that_is_torn_while_we_run_is_a_stop_and_is_healed(tmp_path: Path
         assert await desk.stop.clear(desk.clearing()) == ()
 
     on_desk(tmp_path, story)
+
+
+def test_the_two_reads_are_a_second_apart_however_often_it_looks(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        press(desk)
+        began_ns = desk.clock.monotonic_ns()
+        while desk.state is not EmergencyState.FLAT:
+            press(desk)  # Each press makes it look again at once.
+            await desk.clock.sleep(0.05)
+        assert desk.clock.monotonic_ns() - began_ns >= 1_000_000_000
+        proof = desk.stop.flat_proof()
+        assert proof is not None
+        assert proof.second_began_ns - proof.first_ended_ns >= 1_000_000_000
+
+    on_desk(tmp_path, story)
+
+
+def test_a_pause_between_two_clips_keeps_the_rest(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        desk.venue.hold("BTCUSDT", "35")
+        press(desk)
+        await desk.until(lambda: desk.venue.named("reduce"))
+        desk.stop.pause(paused=True, reason="wrong press")
+        await desk.clock.sleep(5)
+        assert desk.venue.truth.positions == {"BTCUSDT": Decimal(25)}
+        assert desk.row("BTCUSDT").state_words == "PAUSED"
+
+    on_desk(tmp_path, story)
