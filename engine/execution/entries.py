@@ -17,7 +17,14 @@ from engine.execution.order_desk import OrderDesk
 from engine.model import events as ev
 from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused, StoreError, VenueError
 from engine.model.ids import ClientOrderId
-from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderState, OrderTrigger
+from engine.model.orders import (
+    Intent,
+    OrderKind,
+    OrderPurpose,
+    OrderRecord,
+    OrderState,
+    OrderTrigger,
+)
 from engine.model.reasons import Reason, ReasonCode
 from engine.model.signals import Signal
 from engine.model.venue import Approved
@@ -31,6 +38,7 @@ _LOOK_UP_EVERY_S = 5.0
 # "Not there" counts only after the receive window (at most 1 s for entries) and half a minute.
 _ABSENT_AFTER_NS = 31_000_000_000
 _ROUND_TRIPS_KEPT = 1_024
+_ONCE_ACCEPTED = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 
 
 class EntrySender:
@@ -194,7 +202,16 @@ class EntrySender:
         if found is not None:
             self._booking.apply_order(found)
         elif self._clock.now_ns() - intent.created_ns > _ABSENT_AFTER_NS:
-            self._desk.move(identifier, OrderTrigger.NOT_AT_VENUE, reason="the venue never had it")
+            self._absent(record)
+
+    def _absent(self, record: OrderRecord) -> None:
+        """The venue does not know the order: it never had it, or forgot what it had accepted."""
+        if record.state in _ONCE_ACCEPTED:
+            reason = "the venue stopped reporting it"
+            self._desk.move(record.client_order_id, OrderTrigger.VENUE_FORGOT, reason=reason)
+        elif record.state is not OrderState.LOST:  # A lost one goes on being asked for.
+            reason = "the venue never had it"
+            self._desk.move(record.client_order_id, OrderTrigger.NOT_AT_VENUE, reason=reason)
 
 
 __all__ = ["EntrySender"]

@@ -159,14 +159,23 @@ class Reconciliation:
         return found
 
     async def _settle(self, orders: tuple[VenueOrder, ...]) -> None:
-        """Orders that we believe open and the venue does not list: ask for each by its id."""
+        """Orders that we believe open and the venue does not list: ask for each by its id.
+
+        In the first run nobody waits for an answer any more: what is on its way is of the last
+        engine, and unknown however young it is.
+        """
         listed = {order.client_order_id for order in orders}
         now_ns = self._clock.now_ns()
+        is_first = self.last_ok_ns is None
         for record in tuple(self._desk.open_orders()):
             identifier = record.client_order_id
-            if identifier in listed or now_ns - record.updated_ns < _SETTLE_AFTER_NS:
+            if identifier in listed:
                 continue
-            if record.state is OrderState.INTENDED:
+            if not is_first and now_ns - record.updated_ns < _SETTLE_AFTER_NS:
+                continue
+            if record.state is OrderState.INTENDED or (
+                is_first and record.state is OrderState.SUBMITTED
+            ):
                 # A restart cannot know whether it left; until the venue says, it may have.
                 self._desk.move(identifier, OrderTrigger.TIMED_OUT, reason="found at the start")
             await self._entries.look_up(identifier)
@@ -174,7 +183,7 @@ class Reconciliation:
 
     def _follow_up(self, identifier: ClientOrderId) -> None:
         after = self._desk.get(identifier)
-        if after is not None and after.state is OrderState.UNRESOLVED:
+        if after is not None and after.state in {OrderState.UNRESOLVED, OrderState.LOST}:
             self._entries.resolve(identifier)
 
     async def _compare(self, differences: list[Difference]) -> list[Divergence]:

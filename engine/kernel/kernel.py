@@ -30,6 +30,8 @@ _SETTLE_S = 3.0
 _PRUNE_EVERY_S = 300.0
 _STAGE_S = 10.0
 _ALL = 10_000_000
+_COMPARE_TRIES = 5
+_COMPARE_AGAIN_S = 0.2
 
 
 def _when_made(record: OrderRecord) -> tuple[int, int, str]:
@@ -262,15 +264,23 @@ class Kernel:
         return {"from_ns": from_ns, "to_ns": until_ns, "entries_sent": sent}
 
     async def _books_equal_the_venues(self) -> bool:
-        """Positions and balance are the venue's own, to the last decimal."""
+        """Positions and balance are the venue's own, to the last decimal.
+
+        A fill may fall between the reads while the engine trades: they differ only when they go on
+        differing.
+        """
         parts = self._parts
-        theirs = {entry.symbol: entry.quantity for entry in await parts.venue.positions()}
-        ours = {entry.symbol: entry.quantity for entry in parts.ledger.positions()}
-        balance = await parts.venue.balance()
-        if theirs != ours or balance.balance != parts.ledger.account().balance:
-            _log.error("our books %s differ from the venue's %s", ours, theirs)
-            return False
-        return True
+        for attempt in range(_COMPARE_TRIES):
+            if attempt:
+                await parts.clock.sleep(_COMPARE_AGAIN_S)
+            theirs = {entry.symbol: entry.quantity for entry in await parts.venue.positions()}
+            balance = (await parts.venue.balance()).balance
+            ours = {entry.symbol: entry.quantity for entry in parts.ledger.positions()}
+            if theirs == ours and balance == parts.ledger.account().balance:
+                return True
+            _log.info("our books %s are not the venue's %s, try %d", ours, theirs, attempt + 1)
+        _log.error("our books differ from the venue's")
+        return False
 
 
 __all__ = ["Kernel"]

@@ -1,0 +1,39 @@
+"""Campaign: the engine's process is killed again and again on one folder; nothing is lost or twice.
+
+Each seed kills three engines, at random moments or exactly between the venue's commit, the fill
+event and our commit (`_killable` says how), and starts one more after each.
+
+Invariants, right after each kill: both databases are sound, every order at the venue has a durable
+intent, no client order id twice, no two entries for one signal, nothing booked that the venue does
+not have. After each next start: every order has a named state, books and open orders are the
+venue's own (by the independent auditor), every execution is booked once, every position has its
+stop, a pressed stop is still latched and flat, no illegal transition was heard. When a thing dies
+at a random moment is not repeatable to the microsecond; the plan of each death is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SEED_LIMIT_S = 60
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_seed(seed: int, workdir: Path) -> dict[str, object]:
+    """One folder, several deaths; see the module."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.campaigns._killable", str(workdir), str(seed)],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SEED_LIMIT_S,
+    )
+    assert finished.returncode == 0, finished.stderr[-6000:]
+    counted: dict[str, object] = json.loads(finished.stdout)
+    return counted
