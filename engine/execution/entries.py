@@ -69,6 +69,7 @@ class EntrySender:
         self.retries = 0
         self.sent = 0
         self.rejected = 0
+        self._resolving: set[ClientOrderId] = set()
         self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS_KEPT)
 
     def round_trip_ms_p99(self) -> float | None:
@@ -169,9 +170,17 @@ class EntrySender:
 
     def resolve(self, identifier: ClientOrderId) -> None:
         """Look an order of unknown outcome up until the venue says what it was."""
-        self._tasks.spawn(f"resolve {identifier}", self._resolve(identifier))
+        if identifier not in self._resolving:
+            self._resolving.add(identifier)
+            self._tasks.spawn(f"resolve {identifier}", self._resolve(identifier))
 
     async def _resolve(self, identifier: ClientOrderId) -> None:
+        try:
+            await self._until_known(identifier)
+        finally:
+            self._resolving.discard(identifier)
+
+    async def _until_known(self, identifier: ClientOrderId) -> None:
         attempt = 0
         while True:
             pause = _LOOK_UP_S[attempt] if attempt < len(_LOOK_UP_S) else _LOOK_UP_EVERY_S

@@ -117,6 +117,8 @@ TRANSITIONS: Mapping[tuple[OrderState, OrderTrigger], OrderState] = {
     (_S.INTENDED, _T.VENUE_ACCEPTED): _S.ACCEPTED,
     (_S.INTENDED, _T.PARTIAL_FILL): _S.PARTIALLY_FILLED,
     (_S.INTENDED, _T.LAST_FILL): _S.FILLED,
+    # The final check sits in the transport: its "no" comes after our word that we send.
+    (_S.SUBMITTED, _T.DENIED_BY_US): _S.DENIED,
     (_S.SUBMITTED, _T.VENUE_ACCEPTED): _S.ACCEPTED,
     (_S.SUBMITTED, _T.VENUE_REJECTED): _S.REJECTED,
     (_S.SUBMITTED, _T.TIMED_OUT): _S.UNRESOLVED,  # The venue may have it; ask, never assume.
