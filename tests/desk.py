@@ -11,7 +11,6 @@ Units: seconds, base coin, account currency, UTC nanoseconds.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import sqlite3
@@ -318,5 +317,3 @@ def story(**options: Any) -> Callable[[Callable[[Desk], Awaitable[None]]], Calla
         return test
 
     return wrap
-
-

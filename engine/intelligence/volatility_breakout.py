@@ -183,7 +183,7 @@ class VolatilityBreakout:
 
     def _leave(self, symbol: Symbol, market: _Market, value: float, ts_ns: int) -> Signal | None:
         is_long = market.held is PositionSide.LONG
-        # After a restart there is a position and no channel yet: nothing is on the wrong side of it.
+        # After a restart there is a position and no channel yet.
         has_channel = market.middle > 0.0
         is_wrong = has_channel and (value < market.middle if is_long else value > market.middle)
         is_old = market.second - market.held_since_s >= self._parameters.hold_s_max

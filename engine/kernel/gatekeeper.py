@@ -191,6 +191,14 @@ class Gatekeeper:
             self._sent_ns.append(self._clock.now_ns())
         return reasons
 
+    def _unresolved(self, symbol: Symbol) -> tuple[Reason, ...]:
+        """An entry of unknown outcome takes up the room that sizing did not find."""
+        assert self._execution is not None
+        if symbol not in self._execution.desk.unresolved_symbols():
+            return ()
+        detail = f"{symbol}: nobody knows yet what became of an entry"
+        return (Reason(code=ReasonCode.SYMBOL_UNRESOLVED, detail=detail),)
+
     def size_entry(self, signal: Signal) -> SizedEntry:
         """How large, with which leverage and stop; zero with a reason when nothing fits."""
         profile = self._risk.policy.get_policy().active
@@ -216,7 +224,8 @@ class Gatekeeper:
         if quantity == ZERO:
             self.blocks += 1
             # The gate names everything that stands in the way; sizing adds that nothing fits.
-            reasons = standing_reasons(facts, profile) or (
+            standing = (*standing_reasons(facts, profile), *self._unresolved(signal.symbol))
+            reasons = standing or (
                 Reason(
                     code=ReasonCode.BELOW_VENUE_MINIMUM,
                     detail="what the limits leave is below the venue's minimum",

@@ -264,13 +264,17 @@ def forked(work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
         os.close(writing)
         return pid, reading
     os.close(reading)
+
+    def say(text: str) -> None:
+        os.write(writing, f"{text}\n".encode())
+
     status = 1
     try:
-        work(lambda text: os.write(writing, f"{text}\n".encode()) and None)
+        work(say)
         status = 0
-    except BaseException:  # The process ends here, whatever it was.
-        traceback.print_exc()
-    finally:
+    finally:  # The process ends here, whatever happened.
+        if status:
+            traceback.print_exc()
         sys.stderr.flush()
         os._exit(status)
     raise AssertionError("unreachable")
