@@ -8,6 +8,7 @@ photographed as it is, and the file's name stays: the picture then shows what wa
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ def photograph(
 ) -> list[Path]:
     """Write the pictures; both themes unless one is named. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Pictures need no screen, and must not open a window on one.
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
     application = make_application()
     theme = LiveTheme(application=application)
     names = [theme_name] if theme_name else list(THEMES)

@@ -3,7 +3,7 @@
 Why: an open menu or combo list takes the first click away from the button, and a focused text
 field takes keys away from shortcuts (console.md, finding 2). A filter on the application sees
 both before anyone else. A press it acts on is eaten, so that the button does not count it twice.
-Chords: Ctrl+Shift+F12 and Ctrl+Pause (which some systems report as Cancel); auto-repeat is
+Chords: Ctrl+Shift+F12 and Ctrl+Pause (which some systems report as Cancel or Break); auto-repeat is
 ignored; not configurable. Thread: GUI. Fails: never raises; what is not a press or a chord passes
 untouched.
 """
@@ -21,6 +21,8 @@ __all__ = ["StopFilter", "is_stop_chord"]
 
 _PRESSES: Final = (QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonDblClick)
 _BREAK_KEYS: Final = (Qt.Key.Key_Pause, Qt.Key.Key_Cancel)
+# With Control held, X11 calls the Pause key Break, for which Qt has no key: it reports key 0.
+_X11_BREAK: Final = 0xFF6B
 
 
 def is_stop_chord(event: QKeyEvent) -> bool:
@@ -32,7 +34,8 @@ def is_stop_chord(event: QKeyEvent) -> bool:
     if not has_control:
         return False
     has_shift = bool(modifiers & Qt.KeyboardModifier.ShiftModifier)
-    return event.key() in _BREAK_KEYS or (event.key() == Qt.Key.Key_F12 and has_shift)
+    is_break = event.key() in _BREAK_KEYS or event.nativeVirtualKey() == _X11_BREAK
+    return is_break or (event.key() == Qt.Key.Key_F12 and has_shift)
 
 
 class StopFilter(QObject):
