@@ -87,18 +87,31 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _json(bench)
     _json(add("selftest", "prove this installation, end to end, in under a minute"))
     screenshot = add("screenshot", "every page of the console in its main states, as PNG")
-    screenshot.add_argument("directory", metavar="DIR")
-    screenshot.add_argument("--size", type=size, default=None, metavar="WxH")
-    screenshot.add_argument("--theme", choices=["dusk", "day"], default=None)
+    screenshot.add_argument("directory", metavar="DIR", help="where the pictures go")
+    screenshot.add_argument(
+        "--size", type=size, default=None, metavar="WxH", help="of the window; 1366x700 without"
+    )
+    screenshot.add_argument(
+        "--theme", choices=["dusk", "day"], default=None, help="both without it"
+    )
     return parser
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--headless", action="store_true", help="required: there is no other run")
-    run.add_argument("--for", dest="duration", type=duration_s, default=None, metavar="30s")
-    run.add_argument("--replay", metavar="FILE", default=None, help="a recorded market")
+    run.add_argument(
+        "--for",
+        dest="duration",
+        type=duration_s,
+        default=None,
+        metavar="30s",
+        help="end after this long; without it at the recording's end or a signal",
+    )
+    run.add_argument(
+        "--replay", metavar="FILE", default=None, help="a recorded market: CSV or raw stream"
+    )
     run.add_argument("--speed", choices=["1", "max"], default=None, help="pace of a replay")
-    run.add_argument("--seed", type=int, default=None, metavar="N")
+    run.add_argument("--seed", type=int, default=None, metavar="N", help="of the simulated market")
     _json(run)
 
 
@@ -115,7 +128,13 @@ def _add_reset(reset: argparse.ArgumentParser) -> None:
     reset.add_argument(
         "--acknowledge", action="store_true", help="acknowledge the P1 alarms that are shown"
     )
-    reset.add_argument("--accept-residual", action="append", default=[], metavar="SYMBOL")
+    reset.add_argument(
+        "--accept-residual",
+        action="append",
+        default=[],
+        metavar="SYMBOL",
+        help="what is left of it is below the venue's minimum and cannot be closed",
+    )
     _reason(reset)
     _json(reset)
 
@@ -128,16 +147,24 @@ def _add_policy(policy: argparse.ArgumentParser, common: argparse.ArgumentParser
 
     show = action("show", "the policy in force")
     mode = action("mode", "switch the risk mode")
-    mode.add_argument("name", metavar="NAME")
+    mode.add_argument("name", metavar="NAME", help="of a profile")
     change = action("set", "change fields: max_leverage=3 or moderate.price_collar=1%")
-    change.add_argument("assignments", nargs="+", metavar="FIELD=VALUE")
-    change.add_argument("--base-version", type=int, default=None, metavar="N")
+    change.add_argument(
+        "assignments", nargs="+", metavar="FIELD=VALUE", help="a field of docs/policy.md"
+    )
+    change.add_argument(
+        "--base-version",
+        type=int,
+        default=None,
+        metavar="N",
+        help="refuse the change when the policy is no longer this version",
+    )
     history = action("history", "every version with its differences")
     diff = action("diff", "compare two versions")
-    diff.add_argument("before", type=int, metavar="A")
-    diff.add_argument("after", type=int, metavar="B")
+    diff.add_argument("before", type=int, metavar="A", help="a version")
+    diff.add_argument("after", type=int, metavar="B", help="another version")
     rollback = action("rollback", "a new version equal to an old one")
-    rollback.add_argument("version", type=int, metavar="N")
+    rollback.add_argument("version", type=int, metavar="N", help="the old version")
     for each in (show, mode, change, history, diff, rollback):
         _json(each)
     for each in (mode, change, rollback):

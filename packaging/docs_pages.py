@@ -1,4 +1,5 @@
-"""Writes the pages of `docs/` that are made from tables of the engine: policy, orders, alarms.
+"""Writes the pages of `docs/` that are made from tables of the code: commands, configuration,
+events, policy, orders, alarms.
 
 So a page cannot drift from the code: a test makes each again and compares. Run it in a set-up
 checkout after changing one of the tables: `python3 packaging/docs_pages.py`.
@@ -6,15 +7,20 @@ checkout after changing one of the tables: `python3 packaging/docs_pages.py`.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from engine.health import ALARMS  # noqa: E402 - the checkout must be on the path first
+from console.arguments import build_parser  # noqa: E402 - the checkout must be on the path first
+from engine.health import ALARMS  # noqa: E402
+from engine.model.config import Configuration  # noqa: E402
+from engine.model.events import ALL_EVENTS, COMMON_FIELDS, Event  # noqa: E402
 from engine.model.orders import TRANSITIONS, OrderState  # noqa: E402
 from engine.model.policy import (  # noqa: E402
     FIELDS,
@@ -133,7 +139,141 @@ def alarms_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands_page() -> str:
+    """`docs/commands.md`, from the command line's own parser."""
+    lines = [
+        "# Every command and option",
+        "",
+        "Made from `console/arguments.py` by `packaging/docs_pages.py`; do not edit. What they",
+        "mean to an operator is in [operator.md](operator.md).",
+    ]
+    lines += _command_lines(build_parser("0"), "seawall")
+    return "\n".join(lines) + "\n"
+
+
+def _command_lines(parser: argparse.ArgumentParser, name: str) -> list[str]:
+    lines = ["", f"## `{name}`", "", parser.description or "", ""]
+    rows: list[str] = []
+    deeper: list[str] = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                deeper += _command_lines(below, f"{name} {word}")
+            continue
+        written = "`, `".join(action.option_strings) or str(action.metavar)
+        if action.option_strings and action.metavar:
+            written += f" {action.metavar}"
+        elif action.choices:
+            written += f" {', '.join(action.choices)}"
+        rows.append(f"| `{written}` | {action.help} |")
+    if rows:
+        lines += ["| option | meaning |", "|---|---|", *rows]
+    return lines + deeper
+
+
+# What each key is for; a key without words here fails the page, and with it the tests.
+_KEY_WORDS: Mapping[str, str] = {
+    "engine.mode": "what the engine may touch; only `paper` can trade in this version",
+    "node.name": "this engine's name on the desk; part of Redis keys and client order ids",
+    "redis.mode": "`auto`: the URL if there is one, else a private server if a server program is "
+    "found, else standalone",
+    "redis.url": "for mode `url` (and `auto`): `redis://…` or `unix://…`",
+    "redis.stream_max_events": "length to which the node's stream is trimmed, acknowledged only",
+    "market.feed": "where prices come from",
+    "market.source": "the recorded file of a replay",
+    "market.symbols": "markets of the simulated feed",
+    "market.seed": "of the simulated market; the same seed is the same market",
+    "market.scenario": "of the simulated market; `crash` falls 12 % after ten minutes",
+    "paper.initial_balance": "capital of a new paper account, account currency",
+    "paper.spread_bps": "bid to ask of the paper venue, 1/10,000",
+    "paper.slippage": "price impact in 1/10,000 per 100,000 of notional",
+    "paper.maker_fee": "fraction of notional",
+    "paper.taker_fee": "fraction of notional",
+    "paper.latency_ms": "to the paper venue, and the same back",
+    "policy.file": "a policy document for the first start; later starts ignore it and say so",
+    "journal.max_bytes": "cap of the journal",
+    "journal.max_age": "days that acknowledged events are kept",
+    "backup.keep": "how many backups of the state database are kept",
+    "log.level": "what the log file holds",
+    "console.theme": "the window's colours",
+}
+
+
+def configuration_page() -> str:
+    """`docs/configuration.md`, from `Configuration`."""
+    lines = [
+        "# Configuration, key by key",
+        "",
+        "Made from `engine/model/config.py` by `packaging/docs_pages.py`; do not edit.",
+        "",
+        "TOML; every key is optional. An unknown key or a wrong value is an error that names the",
+        "key and what would be right (exit 2). `--config FILE`, else `seawall.toml` in the",
+        "platform's configuration folder. Secrets are never read from it.",
+        "",
+        "| key | default | takes | what it is for |",
+        "|---|---|---|---|",
+    ]
+    configuration = Configuration()
+    for section in configuration.__struct_fields__:
+        part = getattr(configuration, section)
+        hints = get_type_hints(type(part))
+        for key in part.__struct_fields__:
+            name, value = f"{section}.{key}", getattr(part, key)
+            lines.append(
+                f"| `{name}` | {_default_text(value)} | {_takes(hints[key])} | {_KEY_WORDS[name]} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _default_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "–" if value == "" else str(value)
+
+
+def _takes(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(hint))
+    words = {str: "text", int: "whole number", Decimal: "decimal, as text or number"}
+    return words.get(hint, "list of texts")
+
+
+def events_page() -> str:
+    """`docs/events.md`, from the event types."""
+    lines = [
+        "# Events",
+        "",
+        "Made from `engine/model/events.py` by `packaging/docs_pages.py`; do not edit.",
+        "",
+        "Every event also has `id`, `ts_ns`, `source` and `trace`. **D** durable: in the journal",
+        "and, where Redis is linked, in the node's stream. **F** fast: at its subscribers before",
+        "`emit` returns. **C** conflated under pressure: the newest per symbol counts. Money and",
+        "quantities are strings in JSON.",
+        "",
+        "| event | | fields | when |",
+        "|---|---|---|---|",
+    ]
+    for event in ALL_EVENTS:
+        marks = ((event.DURABLE, "D"), (event.FAST, "F"), (event.CONFLATED, "C"))
+        fields = [name for name in event.__struct_fields__ if name not in COMMON_FIELDS]
+        lines.append(
+            f"| `{event.TYPE}` | {' '.join(mark for is_so, mark in marks if is_so)} "
+            f"| {', '.join(fields)} | {_event_words(event)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _event_words(event: type[Event]) -> str:
+    own = event.__doc__ or (event.__mro__[1].__doc__ if event.__mro__[1] is not Event else "")
+    return " ".join((own or "").split())
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "commands.md": commands_page,
+    "configuration.md": configuration_page,
+    "events.md": events_page,
     "policy.md": policy_page,
     "orders.md": orders_page,
     "alarms.md": alarms_page,
@@ -148,7 +288,16 @@ def main() -> int:
     return 0
 
 
-__all__ = ["PAGES", "alarms_page", "main", "orders_page", "policy_page"]
+__all__ = [
+    "PAGES",
+    "alarms_page",
+    "commands_page",
+    "configuration_page",
+    "events_page",
+    "main",
+    "orders_page",
+    "policy_page",
+]
 
 if __name__ == "__main__":
     sys.exit(main())
