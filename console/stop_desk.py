@@ -45,7 +45,7 @@ class StopDesk(QObject):
         self._author = author
         self._face = StopFaceViewModel()
         self._progress = StopProgressViewModel()
-        self._reset = ResetSheetViewModel()
+        self._reset = ResetSheetViewModel(judge=self._client.reset_conditions)
         self._engine: Engine | None = None
         self._sheet: ResetSheet | None = None
         self.state: StopProgressState | None = None
@@ -93,7 +93,7 @@ class StopDesk(QObject):
         if result.ok:
             # The next stop starts with a clean sheet: nothing ticked for this one may count for
             # that.
-            self._reset = ResetSheetViewModel()
+            self._reset = ResetSheetViewModel(judge=self._client.reset_conditions)
 
     def _paint_sheet(self) -> None:
         if self._sheet is not None and self._engine is not None:

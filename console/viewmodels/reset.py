@@ -1,21 +1,24 @@
 """The reset sheet: live conditions, the operator's gestures, and the request they make.
 
-What the engine can judge comes from its list of conditions; what only a person can say (each trip
-cleared by name, each measure re-based by name, the cause and one sentence) is kept here. RESET
-can be held only when both are complete; the engine judges again and answers with what is missing.
-A reset starts nothing.
+What only a person can say (each trip cleared by name, each measure re-based by name, the cause and
+one sentence) is kept here; the engine judges every condition against it, live, and again when RESET
+is held. A reset starts nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
+from console.viewmodels.conditions import condition_words
 from console.viewmodels.formatting import clock_tenths, quantity
 from console.viewmodels.freshness import Engine
 from console.viewmodels.stop_progress import source_words
 from engine.model.emergency import REBASES, Condition, ResetRequest
 from engine.model.ids import Symbol, TripId
 
-__all__ = ["CAUSES", "Choice", "ResetSheetState", "ResetSheetViewModel"]
+__all__ = ["CAUSES", "Choice", "Judge", "ResetSheetState", "ResetSheetViewModel"]
 
 CAUSES: Final = (
     "wrong press",
@@ -32,6 +35,9 @@ _REBASE_WORDS: Final = {
     "streak": "Losing streak: count from zero",
     "capital": "Governor: take today's equity as initial capital",
 }
+
+
+Judge = Callable[[ResetRequest], tuple[Condition, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,8 @@ class ResetSheetState:
 class ResetSheetViewModel:
     """Keeps what the operator ticked and typed; judges nothing the engine can judge."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, judge: Judge) -> None:
+        self._judge = judge
         self._trips: set[str] = set()
         self._rebases: set[str] = set()
         self._residuals: set[str] = set()
@@ -93,33 +100,42 @@ class ResetSheetViewModel:
         must_change = tuple(name for name in snapshot.would_trip_again if name not in REBASES)
         residuals = self._residual_choices(engine)
         missing = self._missing(trips, rebases, residuals, must_change)
-        unmet = [condition for condition in snapshot.reset_conditions if not condition.met]
-        # A residue accepted by name stands in for "every position is zero"; the engine judges
-        # the rest.
-        conditions_ok = not unmet or (bool(residuals) and len(unmet) == 1)
-        total = len(snapshot.reset_conditions)
+        conditions = self._judge(self._request(trips, rebases, residuals, author=""))
+        unmet = [condition for condition in conditions if not condition.met]
+        total = len(conditions)
         return ResetSheetState(
-            conditions=snapshot.reset_conditions,
+            conditions=tuple(
+                replace(condition, condition=condition_words(condition.condition))
+                for condition in conditions
+            ),
             trips=trips,
             rebases=rebases,
             residuals=residuals,
             must_change=must_change,
             missing=missing,
-            can_reset=conditions_ok and not missing and not engine.is_silent,
+            can_reset=not unmet and not missing and not engine.is_silent,
             summary=f"{total - len(unmet)} of {total} conditions met",
         )
 
     def request(self, engine: Engine, *, author: str) -> ResetRequest:
         """What is sent: only boxes that are still on the sheet."""
         state = self.present(engine)
+        return self._request(state.trips, state.rebases, state.residuals, author=author)
+
+    def _request(
+        self,
+        trips: tuple[Choice, ...],
+        rebases: tuple[Choice, ...],
+        residuals: tuple[Choice, ...],
+        *,
+        author: str,
+    ) -> ResetRequest:
         return ResetRequest(
             cause=self.cause,
             reason=self.reason.strip(),
-            clear=tuple(TripId(choice.id) for choice in state.trips if choice.is_ticked),
-            rebase=tuple(choice.id for choice in state.rebases if choice.is_ticked),
-            accept_residual=tuple(
-                Symbol(choice.id) for choice in state.residuals if choice.is_ticked
-            ),
+            clear=tuple(TripId(choice.id) for choice in trips if choice.is_ticked),
+            rebase=tuple(choice.id for choice in rebases if choice.is_ticked),
+            accept_residual=tuple(Symbol(choice.id) for choice in residuals if choice.is_ticked),
             author=author,
         )
 

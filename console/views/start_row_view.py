@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout
 
 from console.theme import LiveTheme, Role
 from console.theme.fonts import TextStyle
+from console.viewmodels.conditions import condition_words
 from console.viewmodels.entries import StartState
 from console.widgets import HoldButton, TextLabel
 
@@ -36,8 +37,6 @@ class StartRowView(QFrame):
     def show_state(self, state: StartState) -> None:
         """Show what start needs."""
         self._text.set_text(state.text)
-        needs = [
-            f"{item.condition}: {item.why}" if item.why else item.condition for item in state.unmet
-        ]
+        needs = [item.why or condition_words(item.condition) for item in state.unmet]
         self._unmet.set_text(f"Still needed: {'; '.join(needs)}" if needs else "")
         self._start.setEnabled(state.can_start)

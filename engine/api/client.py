@@ -98,6 +98,10 @@ class EngineClient(Protocol):
         """The guarded reset: clears trips by name, starts nothing."""
         ...
 
+    def reset_conditions(self, request: ResetRequest) -> tuple[Condition, ...]:
+        """Every condition of a reset as this request would meet it now; nothing is done."""
+        ...
+
     def policy(self) -> PolicyDocument:
         """The document in force."""
         ...

@@ -11,7 +11,7 @@ from engine.kernel.policy_commands import PolicyCommands
 from engine.kernel.reset import ResetDesk
 from engine.kernel.safeguards import safeguards
 from engine.kernel.snapshot_maker import SnapshotMaker
-from engine.model.emergency import ResetRequest, Scope, Trip, TripSource
+from engine.model.emergency import Condition, ResetRequest, Scope, Trip, TripSource
 from engine.model.events import Event
 from engine.model.policy import PolicyDocument
 from engine.model.snapshots import EngineSnapshot, SafeguardSnapshot
@@ -72,6 +72,9 @@ class LocalClient:
 
     async def reset(self, request: ResetRequest) -> CommandResult:
         return await self._reset.reset(request)
+
+    def reset_conditions(self, request: ResetRequest) -> tuple[Condition, ...]:
+        return self._reset.reset_list(request)
 
     def policy(self) -> PolicyDocument:
         return self._parts.policy.get_policy()

@@ -388,8 +388,11 @@ class FakeEngineClient:
         self.alter(state=EngineState.RUNNING)
         return self._answer("start", asked={"reason": reason})
 
+    def reset_conditions(self, request: ResetRequest) -> tuple[Condition, ...]:
+        return self.now.reset_conditions
+
     async def reset(self, request: ResetRequest) -> CommandResult:
-        unmet = tuple(item for item in self.now.reset_conditions if not item.met)
+        unmet = tuple(item for item in self.reset_conditions(request) if not item.met)
         if not unmet:
             self.show(
                 msgspec.structs.replace(running_snapshot(), state=EngineState.READY, positions=())

@@ -196,6 +196,10 @@ def engine(snapshot: EngineSnapshot) -> Engine:
     return Engine(snapshot=snapshot, silent_s=0.0)
 
 
+def reset_sheet(snapshot: EngineSnapshot) -> ResetSheetViewModel:
+    return ResetSheetViewModel(judge=lambda _: snapshot.reset_conditions)
+
+
 def complete(model: ResetSheetViewModel, snapshot: EngineSnapshot) -> None:
     for trip in snapshot.emergency.trips:
         model.tick("trips", trip.id, is_ticked=True)
@@ -207,7 +211,7 @@ def complete(model: ResetSheetViewModel, snapshot: EngineSnapshot) -> None:
 
 def test_reset_needs_every_gesture() -> None:
     snapshot = flat_snapshot(would_trip_again=("peak",))
-    model = ResetSheetViewModel()
+    model = reset_sheet(snapshot)
     state = model.present(engine(snapshot))
     assert not state.can_reset
     assert len(state.missing) == 4
@@ -218,7 +222,8 @@ def test_reset_needs_every_gesture() -> None:
 
 
 def test_reset_waits_for_the_engines_conditions() -> None:
-    model, snapshot = ResetSheetViewModel(), latched_snapshot()
+    snapshot = latched_snapshot()
+    model = reset_sheet(snapshot)
     complete(model, snapshot)
     state = model.present(engine(snapshot))
     assert (state.missing, state.can_reset) == ((), False)
@@ -227,7 +232,7 @@ def test_reset_waits_for_the_engines_conditions() -> None:
 
 def test_the_request_names_trips_and_measures() -> None:
     snapshot = flat_snapshot(would_trip_again=("peak", "day"))
-    model = ResetSheetViewModel()
+    model = reset_sheet(snapshot)
     complete(model, snapshot)
     request = model.request(engine(snapshot), author="op1")
     assert request.clear == ("t-1",)
@@ -237,14 +242,14 @@ def test_the_request_names_trips_and_measures() -> None:
 
 def test_a_measure_that_cannot_be_rebased_must_change_first() -> None:
     snapshot = flat_snapshot(would_trip_again=("min_balance",))
-    model = ResetSheetViewModel()
+    model = reset_sheet(snapshot)
     complete(model, snapshot)
     assert model.present(engine(snapshot)).missing == ("change min_balance first",)
 
 
 def test_a_new_trip_while_the_sheet_is_open_must_be_cleared_too() -> None:
     snapshot = flat_snapshot()
-    model = ResetSheetViewModel()
+    model = reset_sheet(snapshot)
     complete(model, snapshot)
     later = Trip(id=TripId("t-2"), source=TripSource.COMMAND_LINE, reason="panic", ts_ns=9)
     emergency = msgspec.structs.replace(
