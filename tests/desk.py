@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from engine.intelligence.volatility_breakout import BreakoutParameters
 from engine.kernel import Kernel, KernelOptions, build_kernel
 from engine.kernel.headless import hold_time_for
 from engine.model.config import Configuration, NodeSection, PaperSection, PolicySection
@@ -31,6 +32,7 @@ from engine.model.ids import SignalId, Symbol, TraceId
 from engine.model.orders import Intent, OrderPurpose, OrderRecord, OrderState
 from engine.model.policy import PolicyDocument, seeded, with_changes
 from engine.model.signals import Signal
+from engine.model.snapshots import EngineState
 from engine.model.values import Side
 from engine.ports import Clock, MarketSink
 from engine.runtime import SimClock, run_simulated
@@ -52,12 +54,13 @@ BTC, ETH = Symbol("BTCUSDT"), Symbol("ETHUSDT")
 START_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00:00 UTC
 _INITIAL = Decimal(100_000)
 _REPEAT_S = 1.0
+_NEVER = 10_000_000
 
 
 class ScriptedMarket:
     """A feed that says what it is told; implements `engine.ports.MarketFeed`."""
 
-    def __init__(self, *, clock: Clock, prices: Mapping[Symbol, str]) -> None:
+    def __init__(self, *, clock: Clock, prices: Mapping[Symbol, str | Decimal]) -> None:
         self._clock = clock
         self._sink: MarketSink | None = None
         self.prices = {symbol: Decimal(price) for symbol, price in prices.items()}
@@ -121,13 +124,13 @@ class Desk:
         folder: Path,
         policy: Mapping[str, str] | None = None,
         latency_ms: int = 20,
-        prices: Mapping[Symbol, str] | None = None,
+        prices: Mapping[Symbol, str | Decimal] | None = None,
         redis_url: str = "",
     ) -> None:
         self.clock = clock
         self.folder = folder
         self.data_dir = folder / "data"
-        self.prices = dict(prices or {BTC: "60000", ETH: "2500"})
+        self.prices: dict[Symbol, str | Decimal] = dict(prices or {BTC: "60000", ETH: "2500"})
         self.events: list[Event] = []
         self.faults_expected = False
         self._signals = 0
@@ -152,6 +155,10 @@ class Desk:
             hold_time_for(kernel, self.clock)
         self.market = ScriptedMarket(clock=self.clock, prices=self.prices)
         self.kernel = with_feed(kernel, self.market)
+        # The built-in strategy stays out of it: no channel, no entry, no age at which it leaves.
+        kernel.parts.strategy._parameters = BreakoutParameters(
+            window=_NEVER, hold_s_max=_NEVER, entries_in_hand=0
+        )
         self.kernel.parts.bus.subscribe(self.events.append, name="story")
 
     async def open(self) -> None:
@@ -162,7 +169,7 @@ class Desk:
 
     async def close(self) -> None:
         """Stop in order."""
-        self.prices = {symbol: str(price) for symbol, price in self.market.prices.items()}
+        self.prices = dict(self.market.prices)
         await self.kernel.stop()
 
     async def restart(self) -> None:
@@ -272,6 +279,9 @@ class Desk:
     def open_at_venue(self) -> list[str]:
         rows = venue_rows(self.data_dir, "SELECT client_order_id FROM orders WHERE is_open = 1")
         return [row[0] for row in rows]
+
+    def state(self) -> EngineState:
+        return self.kernel.parts.mode.state
 
     def gate(self) -> set[str]:
         """Codes of what holds every entry back."""

@@ -15,7 +15,7 @@ from decimal import Decimal
 from engine.execution.collaborators import Identity, VenuePorts
 from engine.execution.order_desk import OrderDesk
 from engine.model.errors import NotExecuted, OutcomeUnknown, Refused, StoreError
-from engine.model.ids import Symbol, TraceId
+from engine.model.ids import ClientOrderId, Symbol, TraceId
 from engine.model.instrument import Instrument
 from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderTrigger
 from engine.model.values import ZERO, Side
@@ -40,8 +40,11 @@ class ExitSender:
         clock: Clock,
         identity: Identity,
         instrument: Callable[[Symbol], Instrument],
+        on_unknown: Callable[[ClientOrderId], None],
     ) -> None:
+        """`on_unknown` has an order looked up whose outcome nobody knows."""
         self._exits = venue.exits
+        self._on_unknown = on_unknown
         self._reads = venue.reads
         self._desk = desk
         self._clock = clock
@@ -154,6 +157,7 @@ class ExitSender:
             ack = await within(self._clock, _ANSWER_S, self._exits.reduce(intent))
         except (OutcomeUnknown, TimeoutError) as error:
             self._desk.move(identifier, OrderTrigger.TIMED_OUT, reason=str(error))
+            self._on_unknown(identifier)
             raise
         except (Refused, NotExecuted) as error:
             self._desk.move(identifier, OrderTrigger.VENUE_REJECTED, reason=str(error))

@@ -93,6 +93,7 @@ class ExecutionService:
             clock=clock,
             identity=identity,
             instrument=judgement.instrument,
+            on_unknown=lambda identifier: self.entries.resolve(identifier),
         )
         self.entries = EntrySender(
             venue=venue,

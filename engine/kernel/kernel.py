@@ -8,6 +8,7 @@ has named stages with a timeout each. The kernel never asks which event loop run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +18,7 @@ from engine.kernel.client import LocalClient
 from engine.kernel.operator_commands import HALTED, NEEDS_START, REDUCE_ONLY
 from engine.kernel.parts import Parts
 from engine.kernel.summary import digest, run_summary
-from engine.model.errors import VenueError
+from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
 from engine.model.orders import OrderRecord
 from engine.model.snapshots import EngineState
@@ -211,6 +212,9 @@ class Kernel:
             _log.error("still running after the stop: %s", ", ".join(stuck))
 
     async def _drain_redis(self) -> None:
+        # Only what is committed is mirrored: let the last event get there first.
+        with contextlib.suppress(StoreError):
+            await self._parts.storage.writer.submit(lambda _: None)
         await self._parts.redis.drain(_STAGE_S)
         await self._parts.redis.close()
 
