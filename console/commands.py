@@ -13,6 +13,7 @@ from PySide6.QtCore import QObject, Signal
 
 from console.messages import OperatorMessages
 from console.qt.tasks import ConsoleTasks
+from console.viewmodels.conditions import condition_words
 from engine.api import CommandResult
 
 __all__ = ["CommandDesk", "refusal_words"]
@@ -79,7 +80,7 @@ def refusal_words(result: CommandResult) -> str:
     """Why a command was refused, in one line."""
     reasons = [result.message] if result.message else []
     reasons += [
-        f"{condition.condition} – {condition.why}" if condition.why else condition.condition
+        condition.why or condition_words(condition.condition)
         for condition in result.unmet
         if not condition.met
     ]

@@ -263,9 +263,9 @@ class MainWindow(QWidget):
             return
         self.header.show_identity(self._identity.present(engine), desk_words(engine))
         self.header.show_alarms(self._alarms.line(engine))
-        self._paint_controls()
         self.stop_desk.take(engine)
         self.overview.show_stop(self.stop_desk.state)
+        self._paint_controls()
         self.overview.show_words(
             indicators=self._indicators.present(engine),
             links=self._links.present(engine),

@@ -26,7 +26,8 @@ from console.widgets.glyphs import paint_glyph
 __all__ = ["LimitChart"]
 
 _LABEL_INSET_PX: Final = 10
-_SPANS_MIN: Final = (2.0, 5.0, 10.0, 30.0, 60.0)
+_STEPS_MIN: Final = {2.0: 0.5, 5.0: 1.0, 10.0: 2.0, 30.0: 5.0, 60.0: 10.0}
+_SPANS_MIN: Final = tuple(_STEPS_MIN)
 
 
 class _MinutesAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph is untyped
@@ -115,7 +116,7 @@ class LimitChart(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph is untyped
         view = self.getPlotItem().getViewBox()
         if tuple(view.state["targetRange"][0]) != (-span, 0.0):
             view.setXRange(-span, 0.0, padding=0)
-            self._axes["bottom"].setTickSpacing(major=span / (6 if span >= 30 else 5), minor=span)
+            self._axes["bottom"].setTickSpacing(major=_STEPS_MIN[span], minor=span)
 
     def show_no_data(self, no_data: bool) -> None:
         """Hatch the chart: what it shows is not current."""

@@ -127,7 +127,7 @@ def _note(emergency: EmergencySnapshot) -> str:
 
 def _stage(stage: StageProgress, emergency: EmergencySnapshot) -> ChipState:
     title = _STAGE_TITLES.get(stage.name.upper(), stage.name)
-    count = f"{stage.done} of {stage.total}" if stage.total else ""
+    count = f"{stage.done} of {stage.total}" if stage.total and stage.name != "BLOCK" else ""
     took = "" if stage.duration_s is None else _took(stage.duration_s)
     if stage.state is StageState.DONE:
         return ChipState(text=_join(title, "done", count, took), glyph=Glyph.CHECK)
@@ -141,6 +141,8 @@ def _stage(stage: StageProgress, emergency: EmergencySnapshot) -> ChipState:
 
 
 def _took(seconds: float) -> str:
+    if seconds < 0.0005:
+        return "< 1 ms"
     return f"{seconds * 1_000:.0f} ms" if seconds < 0.0995 else f"{seconds:.2f} s"
 
 

@@ -114,9 +114,14 @@ class OverviewView(QWidget):
         is_latched = state is not None
         if is_latched != self._is_latched:
             self._is_latched = is_latched
-            # Give way first: the window must not grow in between.
-            self._share_room()
-            self.stop_panel.setVisible(is_latched)
+            # Whoever gives way does so first: the window must not grow in between.
+            if is_latched:
+                self.start_row.hide()
+                self._share_room()
+                self.stop_panel.show()
+            else:
+                self.stop_panel.hide()
+                self._share_room()
         if state is not None:
             self.stop_panel.show_state(state)
 

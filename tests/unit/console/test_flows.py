@@ -149,6 +149,19 @@ def test_a_reset_clears_by_name_and_starts_nothing(desk: Desk) -> None:
     assert window.overview.start_row.isVisible()
 
 
+@pytest.mark.parametrize("size", [(1366, 700), (1280, 680)])
+def test_the_window_keeps_its_size_through_stop_reset_and_start(
+    desk: Desk, size: tuple[int, int]
+) -> None:
+    """Goal: no picture pushes the window larger, in whatever order the states come."""
+    ready = msgspec.structs.replace(running_snapshot(), state=EngineState.READY, positions=())
+    window = desk.open(latched_snapshot(), size=size)
+    for snapshot in (running_snapshot(), latched_snapshot(), flat_snapshot(), ready):
+        desk.client.show(snapshot)
+        desk.settle()
+        assert (window.width(), window.height()) == size
+
+
 def test_the_sheet_follows_the_live_conditions(desk: Desk) -> None:
     window = desk.open(flat_snapshot())
     window.stop_desk.open_reset()
