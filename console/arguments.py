@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
@@ -79,6 +80,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _json(panic)
     _add_reset(add("reset", "the guarded reset of the emergency stop; starts nothing"))
     _add_policy(add("policy", "the policy from a shell"), common)
+    _add_records(add)
     bench = add("bench", "measure, each figure beside its baseline in the same run")
     bench.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all without a name")
     bench.add_argument(
@@ -95,6 +97,12 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         "--theme", choices=["dusk", "day"], default=None, help="both without it"
     )
     return parser
+
+
+def _add_records(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    backup = add("backup", "back the state database up now, with or without a running engine")
+    _reason(backup)
+    _json(backup)
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:

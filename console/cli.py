@@ -25,10 +25,12 @@ import platformdirs
 
 from console import cli_text
 from console.arguments import build_parser
-from engine.control import ControlClient, NoEngine
+from console.record_commands import RECORD_COMMANDS, RecordsDoor, run_record_command
+from engine.control import ControlClient, NoAnswer, NoEngine
 from engine.kernel import (
     Kernel,
     KernelOptions,
+    back_up_offline,
     build_kernel,
     database_findings,
     latch_findings,
@@ -102,6 +104,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command is None:
         return _console(configuration, data_dir)
     set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
+    if arguments.command in RECORD_COMMANDS:
+        return run_record_command(arguments, _records_door(configuration, data_dir))
     handlers = {"status": _status, "panic": _panic, "policy": _policy}
     handler = handlers.get(arguments.command, _command)
     return handler(arguments, data_dir)
@@ -346,6 +350,25 @@ def _ask(data_dir: Path, verb: str, fields: dict[str, Any], *, timeout_s: float)
     except NoEngine as error:
         raise _Exit(1, f"{verb}: {error}") from error
     return answer
+
+
+def _records_door(configuration: Configuration, data_dir: Path) -> RecordsDoor:
+    """What the commands about records may ask of an engine, or of its files."""
+
+    def ask(verb: str, fields: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = ControlClient(data_dir).call(verb, fields, timeout_s=timeout_s)
+        except NoAnswer as error:
+            raise _Exit(1, f"{verb}: {error}") from error
+        except NoEngine:
+            return None
+        return answer
+
+    return RecordsDoor(
+        ask=ask,
+        author=_author(),
+        back_up_offline=lambda: back_up_offline(data_dir, configuration),
+    )
 
 
 def _answer(arguments: argparse.Namespace, result: dict[str, Any]) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 
 from engine.database.connections import OWNER_ONLY, check_integrity, reader_uri, store_errors
 from engine.database.generation import read_generation
-from engine.model.errors import StoreError
+from engine.model.errors import InvariantBroken, StoreError
 
 __all__ = ["BackupFolder"]
 
@@ -45,8 +45,14 @@ class BackupFolder:
     def newest_ns(self) -> int | None:
         """When the newest backup was made; rows younger than it must not be pruned."""
         newest = next(iter(self.paths()), None)
-        match = _NAME.fullmatch(newest.name) if newest else None
-        return int(match[1]) if match else None
+        return self.made_ns(newest) if newest else None
+
+    def made_ns(self, backup: Path) -> int:
+        """When a backup of this folder was made, by its name."""
+        match = _NAME.fullmatch(backup.name)
+        if match is None:
+            raise InvariantBroken(f"{backup.name} is not the name of a backup")
+        return int(match[1])
 
     def back_up(self, database: Path, *, now_ns: int) -> Path:
         """Copy the database as it is now; returns the backup. Raises ``StoreError``, leaving no
@@ -62,7 +68,10 @@ class BackupFolder:
                 if findings:
                     raise StoreError(f"the backup is not sound: {'; '.join(findings)}")
                 _sync(unfinished)
-                final = self._folder / f"state-{now_ns:019d}-g{generation}.db"
+                # Names sort by time, and the newest made must be the newest named: a clock that
+                # was set back, or a replay, must not make it the first to be removed.
+                stamp_ns = max(now_ns, (self.newest_ns() or 0) + 1)
+                final = self._folder / f"state-{stamp_ns:019d}-g{generation}.db"
                 unfinished.replace(final)
             finally:
                 unfinished.unlink(missing_ok=True)

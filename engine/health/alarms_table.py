@@ -279,6 +279,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         off_delay_s=10.0,
     ),
     _row(
+        "BACKUP_FAILED",
+        3,
+        "No backup of the state database could be made",
+        "Damage could only be repaired from an older backup, and the journal is not pruned.",
+        "Free disk space; look at the folder backups; then `seawall backup`.",
+    ),
+    _row(
         "POLICY_TOO_OLD",
         2,
         "Policy not confirmed by its authority",

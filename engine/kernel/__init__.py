@@ -8,12 +8,14 @@ from engine.kernel.control import serve_control
 from engine.kernel.from_disk import status_from_disk
 from engine.kernel.headless import real_clock, run_headless
 from engine.kernel.kernel import Kernel
+from engine.kernel.offline_records import back_up_offline
 from engine.kernel.options import KernelOptions, load_configuration
 from engine.kernel.self_check import database_findings, latch_findings
 
 __all__ = [
     "Kernel",
     "KernelOptions",
+    "back_up_offline",
     "build_kernel",
     "database_findings",
     "latch_findings",

@@ -32,6 +32,7 @@ from engine.health import AlarmDesk, ClockJumpDetector, LoopLagMonitor
 from engine.intelligence import VolatilityBreakout
 from engine.kernel import wiring
 from engine.kernel.account_keeper import AccountKeeper
+from engine.kernel.backup_keeper import BackupKeeper
 from engine.kernel.client import LocalClient
 from engine.kernel.data_directory import DataDirectory
 from engine.kernel.gatekeeper import Gatekeeper, InfrastructureParts, RiskParts
@@ -88,6 +89,7 @@ class _Builder:
     bus: EventBus
     alarms: AlarmDesk
     tasks: Tasks
+    backups: BackupKeeper
     redis: RedisLink
     venue_writer: DatabaseWriter
     venue: PaperVenue
@@ -161,6 +163,12 @@ class _Builder:
             ),
         )
         self.tasks = Tasks(on_fault=self._on_fault)
+        self.backups = BackupKeeper(
+            folder=self.storage.backups,
+            database=self.storage.directory.state_db,
+            clock=self.clock,
+            on_failed=lambda why: wiring.alarm(self.alarms, "BACKUP_FAILED", "state.db", why),
+        )
 
     def _on_fault(self, name: str, error: BaseException | None) -> None:
         """A task died: no new risk until a person has looked; exits and window go on."""
@@ -404,6 +412,7 @@ class _Builder:
             stamper=self.stamper,
             tasks=self.tasks,
             storage=self.storage,
+            backups=self.backups,
             bus=self.bus,
             redis=self.redis,
             policy=self.policy,

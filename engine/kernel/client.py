@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from engine.api import CommandResult, HistoryPoint, PolicyVersion
+from engine.kernel.backup_keeper import Backup
 from engine.kernel.operator_commands import OperatorCommands
 from engine.kernel.parts import Parts
 from engine.kernel.policy_commands import PolicyCommands
@@ -97,6 +98,19 @@ class LocalClient:
 
     async def policy_history(self) -> tuple[PolicyVersion, ...]:
         return await self._policy.history()
+
+    async def back_up(self, *, author: str, reason: str) -> Backup:
+        """Make a backup now, audited; raises `StoreError`."""
+        parts = self._parts
+        made = await parts.backups.back_up()
+        await parts.storage.store.append_audit(
+            who=author,
+            what=f"backup {made.path.name}",
+            why=reason,
+            where="engine",
+            ts_ns=parts.clock.now_ns(),
+        )
+        return made
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         return await self._commands.acknowledge_alarm(alarm_id)

@@ -56,6 +56,7 @@ def hold_time_for(kernel: Kernel, clock: SimClock) -> None:
     clock.add_busy_probe(lambda: parts.storage.reader.pending)
     clock.add_busy_probe(lambda: parts.venue.pending)
     clock.add_busy_probe(parts.stop.pending_writes)
+    clock.add_busy_probe(lambda: parts.backups.pending)
 
 
 async def _run_simulated(

@@ -165,6 +165,7 @@ class Kernel:
         spawn = parts.tasks.spawn
         spawn("policy", parts.policy.run(), forever=True)
         spawn("marks", parts.mark_watch.run(), forever=True)
+        spawn("backups", parts.backups.run(), forever=True)
         spawn("retention", self._prune(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
         spawn("feed", self._run_feed())
@@ -180,9 +181,10 @@ class Kernel:
             self._feed_done.set()
 
     async def _prune(self) -> None:
+        parts = self._parts
         while True:
-            await self._parts.clock.sleep(_PRUNE_EVERY_S)
-            await self._parts.storage.journal.prune()
+            await parts.clock.sleep(_PRUNE_EVERY_S)
+            await parts.storage.journal.prune(keep_since_ns=parts.backups.keep_since_ns)
 
     # --- running and stopping -------------------------------------------------------------------
 
@@ -202,6 +204,7 @@ class Kernel:
         # The last event; the link still mirrors it.
         parts.mode.go(EngineState.OFF, "stopped")
         await self._stage("redis", self._drain_redis())
+        await self._stage("backup", parts.backups.aclose())
         await self._stage("storage", parts.storage.close())
 
     async def _end_tasks(self) -> None:

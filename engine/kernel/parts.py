@@ -11,6 +11,7 @@ from engine.execution import ExecutionService
 from engine.health import AlarmDesk, ClockJumpDetector, LoopLagMonitor
 from engine.intelligence import VolatilityBreakout
 from engine.kernel.account_keeper import AccountKeeper
+from engine.kernel.backup_keeper import BackupKeeper
 from engine.kernel.gatekeeper import Gatekeeper
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
@@ -37,6 +38,7 @@ class Parts:
     stamper: Stamper
     tasks: Tasks
     storage: Storage
+    backups: BackupKeeper
     bus: EventBus
     redis: RedisLink
     policy: PolicyStore

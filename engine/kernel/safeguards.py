@@ -21,7 +21,7 @@ def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
     """State of each, by the contract's names."""
     profile = parts.policy.active()
     now_ns = parts.clock.now_ns()
-    writer = parts.storage.writer
+    writer, backup = parts.storage.writer, parts.backups.newest
     redis = parts.redis.snapshot()
     journal = parts.storage.journal.snapshot()
     reconciliation = parts.execution.reconciliation
@@ -50,8 +50,10 @@ def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
             f"{journal.written} events written, {journal.pending} waiting",
         ),
         "trade_state": _of(
-            "" if writer.healthy else writer.last_error,
-            f"commit p99 {writer.statistics().commit_ms_p99:.1f} ms",
+            (parts.backups.why_not() if writer.healthy else writer.last_error),
+            f"commit p99 {writer.statistics().commit_ms_p99:.1f} ms"
+            + ("" if backup is None else f", newest good backup {backup.path.name}"),
+            parts.backups.age_s(),
         ),
         "drawdown_monitor": _of(
             f"no price for {blind}" if blind else "", f"{parts.breaker.checks} checks"

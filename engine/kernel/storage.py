@@ -41,6 +41,7 @@ class Storage:
     reader: DatabaseReader
     journal: Journal
     store: TradeStore
+    backups: BackupFolder
     generation: int
     open_state: OpenState
     was_new: bool
@@ -77,10 +78,11 @@ async def _open(
         if was_new
         else latch.read()
     )
+    backups = BackupFolder(directory.backups, keep=configuration.backup.keep)
     writer = DatabaseWriter(
         path=directory.state_db,
         migrations=load_migrations(files("resources") / "migrations"),
-        backups=BackupFolder(directory.backups, keep=configuration.backup.keep),
+        backups=backups,
         now_ns=clock.now_ns,
     )
     reader = DatabaseReader(path=directory.state_db)
@@ -118,6 +120,7 @@ async def _open(
         reader=reader,
         journal=journal,
         store=store,
+        backups=backups,
         generation=generation,
         open_state=open_state,
         was_new=was_new,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.api import CommandResult
+from engine.kernel.backup_keeper import backup_json
 from engine.kernel.client import LocalClient
 from engine.kernel.status import emergency_json, status_json
 from engine.model.emergency import ResetRequest, Scope, TripSource
@@ -72,6 +73,7 @@ class Verbs:
             "resume": self._resume,
             "start": self._start,
             "reset": self._reset,
+            "backup": self._backup,
             "policy.show": self._policy_show,
             "policy.history": self._policy_history,
             "policy.diff": self._policy_diff,
@@ -112,6 +114,12 @@ class Verbs:
             author=_text(args, "author", "operator"),
         )
         return result_json(await self._client.reset(request))
+
+    async def _backup(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        made = await self._client.back_up(
+            author=_text(args, "author", "operator"), reason=_text(args, "reason")
+        )
+        return backup_json(made)
 
     async def _policy_show(self, _: Mapping[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = msgspec.to_builtins(self._client.policy())
