@@ -19,7 +19,9 @@ _NEXT: Mapping[EngineState, frozenset[EngineState]] = {
     EngineState.STARTING: frozenset(
         {EngineState.READY, EngineState.STANDBY, EngineState.RUNNING, EngineState.STOPPING}
     ),
-    EngineState.STANDBY: frozenset({EngineState.STARTING, EngineState.READY, EngineState.STOPPING}),
+    EngineState.STANDBY: frozenset(
+        {EngineState.STARTING, EngineState.READY, EngineState.RUNNING, EngineState.STOPPING}
+    ),
     EngineState.READY: frozenset({EngineState.RUNNING, EngineState.STANDBY, EngineState.STOPPING}),
     EngineState.RUNNING: frozenset({EngineState.READY, EngineState.STANDBY, EngineState.STOPPING}),
     EngineState.STOPPING: frozenset({EngineState.OFF}),

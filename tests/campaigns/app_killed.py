@@ -1,6 +1,6 @@
 """Campaign: the engine's process is killed again and again on one folder; nothing is lost or twice.
 
-Each seed kills three engines, at random moments or exactly between the venue's commit, the fill
+Each seed kills two engines, at random moments or exactly between the venue's commit, the fill
 event and our commit (`_killable` says how), and starts one more after each.
 
 Invariants, right after each kill: both databases are sound, every order at the venue has a durable
