@@ -96,10 +96,18 @@ async def test_a_second_engine_on_the_same_folder_is_refused(desk: Desk) -> None
     """Goal: in the same process and from another one, in plain words, and nothing is touched."""
     with pytest.raises(DataDirectoryInUse):
         await build_kernel(desk.kernel.parts.options, clock=SystemClock())
-    finished = subprocess.run(
+    finished = _start_another(desk.data_dir)
+    assert finished.returncode == 1, finished.stderr
+    assert "another Seawall uses" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    await desk.enter()
+
+
+def _start_another(data_dir: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [
             *(sys.executable, "-m", "console", "run", "--headless", "--for", "1s"),
-            *("--data-dir", str(desk.data_dir), "--json"),
+            *("--data-dir", str(data_dir), "--json"),
         ],
         cwd=_ROOT,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
@@ -107,7 +115,3 @@ async def test_a_second_engine_on_the_same_folder_is_refused(desk: Desk) -> None
         text=True,
         check=False,
     )
-    assert finished.returncode == 1, finished.stderr
-    assert "another Seawall uses" in finished.stderr
-    assert "Traceback" not in finished.stderr
-    await desk.enter()

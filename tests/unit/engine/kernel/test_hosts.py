@@ -46,6 +46,7 @@ def _qasync(folder: Path) -> None:
     from console.qt.loop import ConsoleEventLoop
 
     application = QApplication.instance() or QApplication([])
+    assert isinstance(application, QApplication)
     with asyncio.Runner(loop_factory=lambda: ConsoleEventLoop(application)) as runner:
         runner.run(_life(folder))
 
