@@ -12,9 +12,12 @@ import pytest
 from console.actions import ACTIONS
 from console.arguments import build_parser
 from engine.health import ALARMS
+from engine.kernel.status import status_json
+from engine.kernel.summary import run_summary
 from engine.model.config import Configuration
 from engine.model.events import ALL_EVENTS
 from engine.model.snapshots import EngineState
+from tests.fakes.engine_client import running_snapshot
 
 _ROOT = Path(__file__).resolve().parents[3]
 _DOCS = _ROOT / "docs"
@@ -86,6 +89,17 @@ def test_every_state_and_key_is_in_the_manual_or_the_contract() -> None:
     assert [state for state in EngineState if f"`{state}`" not in contract] == []
     keys = [action.keys[0] for action in ACTIONS]
     assert [key for key in keys if f"`{key}`" not in manual] == []
+
+
+def test_every_field_of_summary_and_status_is_in_the_contract() -> None:
+    contract, snapshot = _read("contract.md"), running_snapshot()
+    status = status_json(snapshot, running=True, safeguards={})
+    summary = run_summary(
+        snapshot, ok=True, seed=1, duration_s=1.0, orders=0, books={}, outages=[], run_digest=""
+    )
+    for name, document in (("run summary", summary), ("status", status)):
+        row = next(line for line in contract.splitlines() if line.startswith(f"| {name} "))
+        assert [field for field in document if f"`{field}`" not in row] == [], name
 
 
 def test_every_requirement_has_a_status() -> None:
