@@ -126,13 +126,16 @@ class Desk:
         latency_ms: int = 20,
         prices: Mapping[Symbol, str | Decimal] | None = None,
         redis_url: str = "",
+        trades_itself: bool = False,
     ) -> None:
+        """`trades_itself`: the built-in strategy trades too; otherwise only the story does."""
         self.clock = clock
         self.folder = folder
         self.data_dir = folder / "data"
         self.prices: dict[Symbol, str | Decimal] = dict(prices or {BTC: "60000", ETH: "2500"})
         self.events: list[Event] = []
         self.faults_expected = False
+        self._trades_itself = trades_itself
         self._signals = 0
         self._options = KernelOptions(
             configuration=Configuration(
@@ -155,10 +158,10 @@ class Desk:
             hold_time_for(kernel, self.clock)
         self.market = ScriptedMarket(clock=self.clock, prices=self.prices)
         self.kernel = with_feed(kernel, self.market)
-        # The built-in strategy stays out of it: no channel, no entry, no age at which it leaves.
-        kernel.parts.strategy._parameters = BreakoutParameters(
-            window=_NEVER, hold_s_max=_NEVER, entries_in_hand=0
-        )
+        if not self._trades_itself:  # No channel, no entry, no age at which it leaves.
+            kernel.parts.strategy._parameters = BreakoutParameters(
+                window=_NEVER, hold_s_max=_NEVER, entries_in_hand=0
+            )
         self.kernel.parts.bus.subscribe(self.events.append, name="story")
 
     async def open(self) -> None:
