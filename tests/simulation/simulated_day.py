@@ -1,10 +1,10 @@
 """A simulated day of the whole kernel with a crash in it, judged by arithmetic of its own.
 
 The market is the engine's simulated one (four symbols, two trades a second each): ordinary for most
-of the day, then twenty minutes that hold a fall of 12 %. Just before the fall the built-in strategy
-is told to stay out, the risk mode goes to aggressive and long positions of the equity's size are
-opened, so that the stop must trip. When it must is worked out here from the ticks this module noted on their way to the engine
-and the fills in `paper.db`, with nothing of the engine's.
+of the day, then fifteen minutes that hold a fall of 12 %. Just before the fall the built-in
+strategy is told to stay out, the risk mode goes to aggressive and long positions of the equity's
+size are opened, so that the stop must trip. When it must is worked out here from the ticks this
+module noted on their way to the engine and the fills in `paper.db`, with nothing of the engine's.
 
     python -m tests.simulation.simulated_day DIR [SEED] [SECONDS]
 
