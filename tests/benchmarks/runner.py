@@ -24,6 +24,9 @@ BENCHMARKS: Sequence[str] = (
     "intent_commit",
     "redis_replay",
     "outage_detect",
+    "press_to_block",
+    "loop_lag",
+    "window_start",
     "sim_day",
 )
 
