@@ -24,6 +24,7 @@ BENCHMARKS: Sequence[str] = (
     "intent_commit",
     "redis_replay",
     "outage_detect",
+    "breach_to_stop",
     "press_to_block",
     "loop_lag",
     "window_start",

@@ -111,19 +111,23 @@ class Session:
         from console.window import MainWindow
 
         options = KernelOptions(configuration=settings, data_dir=data_dir)
-        kernel = await build_kernel(options, clock=SystemClock())
-        window = MainWindow(client=kernel.client, theme=self._theme, application=self._application)
-        window.resize(*_SIZE)
-        window.show()
-        window.begin()
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            kernel = await build_kernel(options, clock=SystemClock())
+            undo.push_async_callback(kernel.stop)
+            window = MainWindow(
+                client=kernel.client,
+                theme=self._theme,
+                application=self._application,
+                loop=asyncio.get_running_loop(),
+            )
+            undo.callback(window.deleteLater)
+            undo.callback(window.hide)
+            window.resize(*_SIZE)
+            window.show()
+            window.begin()
+            undo.push_async_callback(window.end)
             await kernel.start()
             yield Desk(kernel, window)
-        finally:
-            await window.end()
-            await kernel.stop()
-            window.hide()
-            window.deleteLater()
 
 
 class Flood:
