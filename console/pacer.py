@@ -2,7 +2,7 @@
 
 Why: a repaint per tick starves the loop and nobody can read it (R34). The pacer pulls one
 snapshot a frame at most, and hands the newest to the channels that are due: text 4 Hz, tables 4
-Hz, charts 10 Hz. Safety events bypass it through ``refresh_now``.
+Hz, charts 10 Hz. Safety events bypass it through ``refresh_soon``.
 Units: milliseconds, hertz. Thread: GUI. Fails: when no snapshot can be had, the channels are
 handed None and must say so; the fault is logged once until it ends.
 """
@@ -46,6 +46,16 @@ class FramePacer(QObject):
         self._take = take
         self._channels: list[_Channel] = []
         self._is_failing = False
+        self._is_soon = False
+        # Since the last frame; the next one paints what was asked for meanwhile.
+        self._was_soon = False
+        self._soon_timer = named_timer(
+            self,
+            "picture of a safety event",
+            interval_ms=0,
+            callback=self._refresh_as_asked,
+            is_single_shot=True,
+        )
         self._timer = named_timer(
             self,
             "frame pacer",
@@ -68,6 +78,8 @@ class FramePacer(QObject):
     def stop(self) -> None:
         """No more frames."""
         self._timer.stop()
+        self._soon_timer.stop()
+        self._is_soon = False
 
     def refresh_now(self) -> None:
         """Paint every channel from a fresh snapshot at once: start, safety events, answers to
@@ -77,11 +89,28 @@ class FramePacer(QObject):
         for channel in self._channels:
             self._paint(channel, snapshot)
 
+    def refresh_soon(self) -> None:
+        """Paint every channel in the loop's next turn, at most once a frame: for safety events.
+
+        Not within the call: what emits such an event (a stop, a fill) goes first, then the picture.
+        A burst of them paints once now and once with the next frame, never once each.
+        """
+        for channel in self._channels:
+            channel.frames_left = 0
+        if not self._is_soon and not self._was_soon:
+            self._is_soon = True
+            self._soon_timer.start()
+
+    def _refresh_as_asked(self) -> None:
+        self._is_soon, self._was_soon = False, True
+        self.refresh_now()
+
     def painted(self) -> dict[str, int]:
         """How often each channel was painted so far."""
         return {channel.name: channel.painted for channel in self._channels}
 
     def _frame(self) -> None:
+        self._was_soon = False
         due = []
         for channel in self._channels:
             channel.frames_left -= 1

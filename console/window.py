@@ -339,9 +339,9 @@ class MainWindow(QWidget):
         self.pacer.refresh_now()
 
     def _on_safety_event(self, event: Event) -> None:
-        # Safety events bypass the pacer: what is on the screen follows within this turn of the
-        # loop.
-        self.pacer.refresh_now()
+        # Safety events bypass the pace: the picture follows in the loop's next turn. Painting here
+        # would stand between a breach and the stop's first request.
+        self.pacer.refresh_soon()
 
     # Commands.
 

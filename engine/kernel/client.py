@@ -13,11 +13,13 @@ from engine.kernel.reset import ResetDesk
 from engine.kernel.safeguards import safeguards
 from engine.kernel.snapshot_maker import SnapshotMaker
 from engine.model.emergency import Condition, ResetRequest, Scope, Trip, TripSource
-from engine.model.events import Event
+from engine.model.events import AccountEquityUpdated, Event, PositionUpdated
 from engine.model.policy import PolicyDocument
 from engine.model.snapshots import EngineSnapshot, SafeguardSnapshot
 
 _HISTORY_POINTS = 4_000
+# Fast for the judges, and as frequent as ticks: a face reads them in the snapshot, at its own pace.
+_IN_EVERY_SNAPSHOT = (AccountEquityUpdated, PositionUpdated)
 
 
 class LocalClient:
@@ -48,7 +50,7 @@ class LocalClient:
 
     def subscribe(self, handler: Callable[[Event], None]) -> Callable[[], None]:
         def hear(event: Event) -> None:
-            if type(event).FAST:
+            if type(event).FAST and not isinstance(event, _IN_EVERY_SNAPSHOT):
                 handler(event)
 
         return self._parts.bus.subscribe(hear, name="face")

@@ -10,6 +10,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit, QPushButton, QWidget
+from pytestqt.qtbot import QtBot
 
 from console.viewmodels.reset import CAUSES
 from console.views.quit_sheet import QuitSheet
@@ -370,12 +371,17 @@ def test_the_pace_is_slow_enough_to_read(desk: Desk) -> None:
     assert 5 <= painted["charts"] <= 11
 
 
-def test_a_safety_event_bypasses_the_pacer(desk: Desk) -> None:
+def test_a_safety_event_bypasses_the_pacer(desk: Desk, qtbot: QtBot) -> None:
     window = desk.open()
+    window.pacer.stop()  # So that no frame can have painted it.
     desk.client.show(latched_snapshot())
-    for handler in desk.client.handlers:
-        handler(None)  # type: ignore[arg-type]  # the window looks at the snapshot, not at the event
-    assert window.overview.stop_panel.isVisible()
+    before = window.pacer.painted()["charts"]
+    for _ in range(5):
+        for handler in desk.client.handlers:
+            handler(None)  # type: ignore[arg-type]  # the window looks at the snapshot, not at the event
+    assert not window.overview.stop_panel.isVisible()  # Never within the event itself.
+    qtbot.waitUntil(window.overview.stop_panel.isVisible, timeout=2_000)
+    assert window.pacer.painted()["charts"] == before + 1  # A burst is one picture.
 
 
 @pytest.mark.allow_log("the engine gives no snapshot")
