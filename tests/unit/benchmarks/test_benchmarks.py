@@ -16,7 +16,7 @@ _TINY = Effort(rounds=2, share=0.004)
 _NEEDS_REDIS = frozenset({"redis_replay", "outage_detect"})
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.allow_log("Redis is away")
 @pytest.mark.allow_log("divergence")
 @pytest.mark.parametrize("name", BENCHMARKS)
