@@ -16,9 +16,10 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["RealRedis", "find_redis_server"]
+__all__ = ["RealRedis", "find_redis_server", "free_port"]
 
 _START_LIMIT_S = 10.0
 _POLL_S = 0.005
@@ -33,17 +34,33 @@ def find_redis_server() -> str | None:
     return next((path for name in _SERVER_NAMES if (path := shutil.which(name))), None)
 
 
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class RealRedis:
     """One server process that a test may kill, freeze, thaw, flush and start again."""
 
-    def __init__(self, *, binary: str, persistent: bool = False) -> None:
+    def __init__(
+        self, *, binary: str, persistent: bool = False, options: Sequence[str] = ()
+    ) -> None:
+        """`options` are the server's own and overrule ours."""
         self._binary = binary
+        self._options = tuple(options)
         # Persistent: every write is on the disk before it is answered, so a restart forgets
         # nothing.
         self._persistence = ("yes", "--appendfsync", "always") if persistent else ("no",)
         # Not pytest's tmp_path: a Unix socket's path may be no longer than 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="seawall-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The server's own, gone after `close`."""
+        return self._folder
 
     @property
     def socket_path(self) -> Path:
@@ -61,8 +78,8 @@ class RealRedis:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start the server and return when it answers a PING."""
+    def start(self, *options: str) -> None:
+        """Start the server and return when it answers a PING; `options` for this run only."""
         if self.is_alive:
             raise RuntimeError("the server is running already; kill() it first")
         self.socket_path.unlink(missing_ok=True)
@@ -72,6 +89,7 @@ class RealRedis:
                     *(self._binary, "--port", "0", "--unixsocket", str(self.socket_path)),
                     *("--save", "", "--dir", str(self._folder)),
                     *("--appendonly", *self._persistence),
+                    *(*self._options, *options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -133,7 +151,7 @@ class RealRedis:
             if not self.is_alive:
                 break
             try:
-                if self.command("PING") == b"+PONG\r\n":
+                if self.command("PING").startswith((b"+PONG", b"-NOAUTH", b"-LOADING")):
                     return
             except OSError:
                 pass  # Not listening yet.

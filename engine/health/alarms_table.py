@@ -243,9 +243,9 @@ _TABLE: tuple[AlarmSpec, ...] = (
     _row(
         "NODE_NAME_IN_USE",
         2,
-        "Node name in use, or journal lost",
-        "Another engine may write under this name; a new epoch was begun.",
-        "Find the other engine and stop one of the two.",
+        "Node name in use by another engine",
+        f"{_HELD} Events wait in the journal; the other engine goes on.",
+        "End one of the two, or give one another name in [node].",
     ),
     _row(
         "DEAD_LETTER",

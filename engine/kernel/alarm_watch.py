@@ -111,7 +111,9 @@ class AlarmWatch:
         self._alarms.measure("QUEUE_CRITICAL", size / capacity, fill)
         redis = parts.redis.snapshot()
         down = redis.state in {LinkState.DOWN, LinkState.CONNECTING}
-        self._state("REDIS_DOWN", redis.cause or "no connection" if down else "")
+        self._state("NODE_NAME_IN_USE", redis.cause if redis.name_in_use else "")
+        away = down and not redis.name_in_use
+        self._state("REDIS_DOWN", redis.cause or "no connection" if away else "")
         writer = parts.storage.writer
         database = "" if writer.healthy else writer.last_error
         self._state("DATABASE_DOWN", database)

@@ -120,7 +120,11 @@ class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The Redis link. `mode` is what was chosen, `cause` why it is in its state."""
+    """The Redis link. `mode` is what was chosen, `cause` why it is in its state.
+
+    `name_in_use`: another engine holds this node's name. `fence` is the fencing number of our
+    lease, 0 before the first.
+    """
 
     mode: str
     state: LinkState
@@ -128,6 +132,8 @@ class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     replayed: int = 0
     replay_remaining: int = 0
     last_answer_age_s: float | None = None
+    name_in_use: bool = False
+    fence: int = 0
 
 
 class RiskSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ what was not sent.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from engine.bus import EventBus
@@ -41,7 +42,8 @@ from engine.model.limits import (
 from engine.model.snapshots import LinkState, RedisSnapshot
 from engine.ports.clock import Clock
 from engine.redis_link._alignment import Alignment
-from engine.redis_link.faults import LINK_FAULTS, LinkFault, cause_of
+from engine.redis_link.faults import LINK_FAULTS, LinkFault, NameInUse, cause_of
+from engine.redis_link.lease import Lease
 from engine.redis_link.managed_server import ManagedServer
 from engine.redis_link.mirror import Mirror
 from engine.redis_link.mode import LinkSettings
@@ -90,6 +92,9 @@ class RedisLink:
         self._server = ManagedServer(
             program=settings.server, folder=settings.run_folder, io_clock=io_clock
         )
+        self._lease = Lease(node=settings.node, owner=settings.owner, number=self._stamper()["id"])
+        self._held: Session | None = None
+        self._name_in_use = False
         self._is_new_server = False
         self._state = LinkState.DISABLED if settings.is_standalone else LinkState.CONNECTING
         self._cause = settings.why
@@ -143,6 +148,8 @@ class RedisLink:
             replayed=self._mirror.appended,
             replay_remaining=remaining,
             last_answer_age_s=self.last_answer_age_s(),
+            name_in_use=self._name_in_use,
+            fence=self._lease.fence,
         )
 
     # --- life ----------------------------------------------------------------------------------
@@ -172,9 +179,13 @@ class RedisLink:
         return self._journal.pending
 
     async def close(self) -> None:
-        """Let go of Redis and end the managed server; harmless when it was never started."""
+        """Let go of the name and of Redis, end the managed server; harmless when it was never
+        started."""
         self._journal.set_wake(None)
+        was_up = self.is_up()
         await self._tasks.cancel_all()
+        if self._held is not None:
+            await self._let_go(self._held, with_name=was_up)
         await self._server.stop()
 
     async def _keep_connected(self) -> None:
@@ -184,12 +195,21 @@ class RedisLink:
                 session = await self._connect()
                 await self._hold(session)
             except LINK_FAULTS as error:
-                self._lost(cause_of(error))
+                self._lost_by(error)
             finally:
                 self._first_attempt_over.set()
-                if session is not None:
-                    await self._drop(session)
+            if session is not None:
+                self._held = None
+                await self._drop(session)
             await self._back_off()
+
+    async def _let_go(self, session: Session, *, with_name: bool) -> None:
+        try:
+            if with_name:
+                await session.release(self._heartbeat("stopped"))
+        except LINK_FAULTS as error:
+            _log.debug("the lease runs out by itself: %s", error)
+        await self._drop(session)
 
     async def _drop(self, session: Session) -> None:
         try:
@@ -210,7 +230,7 @@ class RedisLink:
         while True:
             is_managed = self._settings.mode == "managed"
             url = self._server.url if is_managed else self._settings.url
-            session = Session(url=url, node=self._settings.node)
+            session = Session(url=url, node=self._settings.node, lease=self._lease)
             try:
                 await session.open()
             except LINK_FAULTS:
@@ -221,6 +241,7 @@ class RedisLink:
                 await self._io_clock.sleep(_SERVER_POLL_S)
             else:
                 self._answered()
+                self._held = session
                 return session
 
     async def _hold(self, session: Session) -> None:
@@ -236,10 +257,10 @@ class RedisLink:
         tasks = [
             self._tasks.spawn(name, self._until_fault(work, failed))
             for name, work in (
-                ("redis-watch", self._watch(session)),
-                ("redis-beat", self._beat()),
-                ("redis-mirror", self._mirror.run(session.stream, session.run_id)),
-                ("redis-recovery", self._recover()),
+                ("redis-watch", lambda: self._watch(session)),
+                ("redis-beat", self._beat),
+                ("redis-mirror", lambda: self._mirror.run(session.stream, session.run_id)),
+                ("redis-recovery", self._recover),
             )
         ]
         try:
@@ -252,20 +273,20 @@ class RedisLink:
             raise LinkFault("a task of the link itself failed; the log says why")
 
     async def _until_fault(
-        self, work: Coroutine[Any, Any, None], failed: asyncio.Future[None]
+        self, work: Callable[[], Awaitable[None]], failed: asyncio.Future[None]
     ) -> None:
         try:
-            await work
+            await work()
         except LINK_FAULTS as error:
             # At once, before the session is taken apart: the gate asks `is_up`.
-            self._lost(cause_of(error))
+            self._lost_by(error)
         finally:
             if not failed.done():
                 failed.set_result(None)
 
     async def _watch(self, session: Session) -> None:
         while True:
-            await session.ping()
+            await session.beat(self._heartbeat(self._state.value))
             self._answered()
             await session.wait_for_end()
             self._answered()
@@ -275,10 +296,27 @@ class RedisLink:
             await self._io_clock.sleep(REDIS_PING_INTERVAL_S)
             self._mirror.wake()
 
+    def _heartbeat(self, state: str) -> str:
+        """What the desk reads of this node in `seawall:nodes`."""
+        return json.dumps(
+            {
+                "node": self._settings.node,
+                "owner": self._lease.owner,
+                "fence": self._lease.fence,
+                "ts_ns": self._io_clock.now_ns(),
+                "link": state,
+                "pending": self._journal.pending,
+            }
+        )
+
     def _answered(self) -> None:
         self._answered_ns = self._io_clock.monotonic_ns()
 
     # --- outage and recovery -------------------------------------------------------------------
+
+    def _lost_by(self, error: BaseException) -> None:
+        self._name_in_use = isinstance(error, NameInUse)
+        self._lost(cause_of(error))
 
     def _lost(self, cause: str) -> None:
         if self._lost_ns is not None:
@@ -294,6 +332,7 @@ class RedisLink:
 
     def _found(self) -> None:
         """Redis answers and the mirror knows where it stands."""
+        self._name_in_use = False
         if self._lost_ns is not None:
             self._down_ns += self._io_clock.monotonic_ns() - self._lost_ns
             self._lost_ns = None

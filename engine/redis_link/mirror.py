@@ -24,26 +24,12 @@ from engine.model.ids import EventId
 from engine.model.limits import REPLAY_BATCH_MAX
 from engine.ports.clock import Clock
 from engine.redis_link._alignment import Alignment, align
-from engine.redis_link.faults import LINK_FAULTS, LinkFault, was_cut
+from engine.redis_link.faults import LINK_FAULTS, LinkFault, refusal_words, was_cut
 from engine.redis_link.node_stream import NOTHING, NodeStream, StreamId
 
 _ACKNOWLEDGE_PAUSE_S = 0.05
 _TRIM_EVERY = 1_000
 _CUTS_ALONE_MAX = 2
-# Errors that say something of the server, not of the event.
-_SERVER_ERRORS = (
-    "OOM",
-    "LOADING",
-    "READONLY",
-    "MISCONF",
-    "NOREPLICAS",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "NOAUTH",
-    "NOPERM",
-    "WRONGTYPE",
-    "BUSY",
-)
 DeadLettered = Callable[[EventId, str], None]
 
 
@@ -240,8 +226,9 @@ class Mirror:
 
 
 def _raise_if_refused(error: str) -> None:
-    if error.removeprefix("-").startswith(_SERVER_ERRORS):
-        raise LinkFault(f"Redis refuses to write: {error}")
+    """An error that says something of the server, and not of the event, ends the session."""
+    if words := refusal_words(error):
+        raise LinkFault(words)
 
 
 __all__ = ["Mirror"]

@@ -9,6 +9,7 @@ missing.
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +22,13 @@ _SERVERS = ("redis-server", "valkey-server")
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the link needs to know. `why` says how `mode` came about; no `server` means none
-    found."""
+    found; `owner` is who takes the lease of the name: this machine and data directory."""
 
     node: str
     mode: Literal["standalone", "url", "managed"]
     why: str
     run_folder: Path
+    owner: str
     url: str = ""
     server: str = ""
     stream_max_events: int = 1_000_000
@@ -66,6 +68,7 @@ def choose(
         mode=mode,
         why=why,
         run_folder=run_folder,
+        owner=f"{socket.gethostname()}:{run_folder.parent.absolute()}",
         url=section.url if mode == "url" else "",
         server=server if mode == "managed" else "",
         stream_max_events=section.stream_max_events,

@@ -4,7 +4,7 @@ Append is compare-and-append: the script writes a batch only if the stream's las
 node last saw, and stops at the first failure, so that nothing ever comes to stand above a hole.
 With no events it is the heartbeat: it answers the last id, so a stream that was flushed or written
 to by somebody else is noticed. The last id is the one last *generated*: trimming does not change
-it.
+it. While another engine holds the lease of the name nothing is written (`lease`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ import msgspec
 from redis.exceptions import NoScriptError
 
 from engine.journal import JournalRow
-from engine.redis_link.faults import LinkFault
+from engine.redis_link.faults import LinkFault, name_in_use, refusal_words
 
 _SCRIPT = """
 local last = '0-0'
+local lease = redis.call('GET', KEYS[2])
+if lease and not string.find(lease, ARGV[3], 1, true) then return {0, last, '', lease} end
 local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
 if info.err then
-  if not string.find(info.err, 'no such key', 1, true) then return {0, last, info.err} end
+  if not string.find(info.err, 'no such key', 1, true) then return {0, last, info.err, ''} end
 else
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then last = info[i + 1] end
   end
 end
-if last ~= ARGV[1] then return {0, last, ''} end
+if last ~= ARGV[1] then return {0, last, '', ''} end
 local done = 0
 for _, row in ipairs(cmsgpack.unpack(ARGV[2])) do
   local command = {'XADD', KEYS[1], row[1], 'type', row[2], 'id', row[3], 'ts', row[4],
@@ -39,11 +41,11 @@ for _, row in ipairs(cmsgpack.unpack(ARGV[2])) do
     command[#command + 1] = row[8]
   end
   local added = redis.pcall(unpack(command))
-  if type(added) == 'table' and added.err then return {done, last, added.err} end
+  if type(added) == 'table' and added.err then return {done, last, added.err, ''} end
   done = done + 1
   last = row[1]
 end
-return {done, last, ''}
+return {done, last, '', ''}
 """
 # One packed argument instead of 1,600: redis-py packs arguments one by one, in Python, on our loop.
 _PACK = msgspec.msgpack.Encoder().encode
@@ -90,25 +92,31 @@ class Entry(NamedTuple):
 class NodeStream:
     """One node's stream on one connection."""
 
-    def __init__(self, *, execute: Command, node: str) -> None:
+    def __init__(self, *, execute: Command, node: str, lease_key: str, session: str) -> None:
         self._execute = execute
+        self._node = node
+        self._lease_key = lease_key
+        self._holder = f'"session":"{session}"'
         self.key = f"seawall:{node}:events"
 
     async def append(self, expected: StreamId, epoch: int, rows: Sequence[JournalRow]) -> Appended:
         """Append rows if the stream's last id is `expected`; with none, only look."""
         batch = [_fields(epoch, row) for row in rows]
-        arguments = (1, self.key, str(expected), _PACK(batch))
+        arguments = (2, self.key, self._lease_key, str(expected), _PACK(batch), self._holder)
         try:
             answer = await self._execute("EVALSHA", _DIGEST, *arguments)
         except NoScriptError:
             answer = await self._execute("EVAL", _SCRIPT, *arguments)
+        if answer[3]:
+            raise name_in_use(self._node, answer[3])
         return Appended(int(answer[0]), StreamId.parse(answer[1]), answer[2].decode())
 
     async def last_id(self) -> StreamId:
         """The last id ever generated in the stream; 0-0 when there is no stream."""
         answer = await self.append(NOTHING, 0, ())
         if answer.error:
-            raise LinkFault(f"{self.key} cannot be used: {answer.error}")
+            words = refusal_words(answer.error) or f"Redis answered: {answer.error}"
+            raise LinkFault(f"{self.key} cannot be used: {words}")
         return answer.last
 
     async def newest(self, below: StreamId | None, count: int) -> list[Entry]:

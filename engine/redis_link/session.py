@@ -1,6 +1,6 @@
 """A session: two connections to one Redis server, from a successful PING to the first fault.
 
-One carries commands. The other only watches: it asks for a PONG, then waits half a second for an
+One carries commands. The other only watches: it renews the lease, then waits half a second for an
 entry in a stream that never exists. A killed server ends that wait at once, because the socket is
 closed; a frozen one leaves it without an answer for longer than the socket's timeout. redis-py's
 own retries, health checks and pub/sub notice neither in time, so all of them are switched off.
@@ -15,31 +15,44 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from engine.model.limits import REDIS_PING_INTERVAL_S, REDIS_TIMEOUT_S
+from engine.redis_link.lease import Lease
 from engine.redis_link.node_stream import Command, NodeStream
 
 
 class Session:
     """The two connections. Every fault is raised to the caller; none is retried here."""
 
-    def __init__(self, *, url: str, node: str) -> None:
+    def __init__(self, *, url: str, node: str, lease: Lease) -> None:
         self._commands = _client(url)
         self._watcher = _client(url)
         # redis-py does not type these.
         self._command: Command = self._commands.execute_command
         self._watch: Command = self._watcher.execute_command
         self._watched_key = f"seawall:{node}:watch"
-        self.stream = NodeStream(execute=self._command, node=node)
+        self._lease = lease
+        self.stream = NodeStream(
+            execute=self._command, node=node, lease_key=lease.key, session=lease.session
+        )
         self.run_id = ""
 
     async def open(self) -> None:
-        """Connect both and learn which run of the server this is."""
+        """Connect both, learn which run of the server this is, and take the name.
+
+        NameInUse when another engine has it.
+        """
         await self._command("PING")
         server: Any = await self._commands.info("server")
         self.run_id = str(server.get("run_id", ""))
-        await self._watch("PING")
+        await self._lease.renew(self._watch)
 
-    async def ping(self) -> None:
-        await self._watch("PING")
+    async def beat(self, heartbeat: str) -> None:
+        """Renew the lease and leave a heartbeat. A write, so it fails where nothing can be
+        written."""
+        await self._lease.renew(self._watch, heartbeat)
+
+    async def release(self, heartbeat: str) -> None:
+        """Let the next engine have the name at once."""
+        await self._lease.release(self._watch, heartbeat)
 
     async def wait_for_end(self) -> None:
         """Wait for half a second; raises as soon as the server is gone, and soon after it is
