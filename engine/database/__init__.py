@@ -12,6 +12,7 @@ from engine.database.generation import read_generation, write_generation
 from engine.database.group_commit import CommitParticipant
 from engine.database.migrations import Migration, load_migrations
 from engine.database.reader import DatabaseReader
+from engine.database.restoring import RestorePlan, is_damage, plan_restore, restore
 from engine.database.writer import (
     DatabaseWriter,
     WriterHealth,
@@ -25,10 +26,14 @@ __all__ = [
     "DatabaseReader",
     "DatabaseWriter",
     "Migration",
+    "RestorePlan",
     "WriterHealth",
     "WriterStatistics",
     "check_integrity",
+    "is_damage",
     "load_migrations",
+    "plan_restore",
     "read_generation",
+    "restore",
     "write_generation",
 ]

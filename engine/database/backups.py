@@ -49,10 +49,11 @@ class BackupFolder:
 
     def made_ns(self, backup: Path) -> int:
         """When a backup of this folder was made, by its name."""
-        match = _NAME.fullmatch(backup.name)
-        if match is None:
-            raise InvariantBroken(f"{backup.name} is not the name of a backup")
-        return int(match[1])
+        return int(_parts_of(backup)[1])
+
+    def generation_of(self, backup: Path) -> int:
+        """The generation of the database that was copied, by the backup's name."""
+        return int(_parts_of(backup)[2])
 
     def back_up(self, database: Path, *, now_ns: int) -> Path:
         """Copy the database as it is now; returns the backup. Raises ``StoreError``, leaving no
@@ -78,6 +79,13 @@ class BackupFolder:
             for surplus in self.paths()[self._keep :]:
                 surplus.unlink(missing_ok=True)
         return final
+
+
+def _parts_of(backup: Path) -> re.Match[str]:
+    match = _NAME.fullmatch(backup.name)
+    if match is None:
+        raise InvariantBroken(f"{backup.name} is not the name of a backup")
+    return match
 
 
 def _copy(database: Path, target: Path) -> int:

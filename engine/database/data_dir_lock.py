@@ -35,6 +35,8 @@ class DataDirLock:
         self._path = data_dir / "lock"
         self._purpose = purpose
         self._fd = -1
+        # Once acquired: the purpose of a holder that ended without releasing it, or "".
+        self.left_by = ""
 
     @property
     def held(self) -> bool:
@@ -54,6 +56,7 @@ class DataDirLock:
             raise DataDirectoryInUse(
                 f"another Seawall uses {self._path.parent}: {holder}"
             ) from error
+        self.left_by = _purpose(fd)
         note = json.dumps({"pid": os.getpid(), "purpose": self._purpose})
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
@@ -86,6 +89,15 @@ def _lock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _purpose(fd: int) -> str:
+    """What the note says of a holder that never released the lock."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        return str(json.loads(os.read(fd, _NOTE_BYTES_MAX))["purpose"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _holder(fd: int) -> str:

@@ -8,6 +8,7 @@ highest beside it. Both functions run inside a writer's job or on an own connect
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from engine.model.errors import StoreError
 
@@ -20,8 +21,17 @@ def read_generation(connection: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def write_generation(connection: sqlite3.Connection, generation: int, *, created_ns: int) -> None:
-    """Raise the generation; going back is refused with ``StoreError``."""
+def write_generation(
+    connection: sqlite3.Connection,
+    generation: int,
+    *,
+    created_ns: int,
+    note: Callable[[sqlite3.Connection], None] | None = None,
+) -> None:
+    """Raise the generation; going back is refused with ``StoreError``.
+
+    ``note`` writes in the same transaction why it was raised.
+    """
     known = read_generation(connection)
     if generation <= known:
         raise StoreError(f"generation {generation} is not above {known}")
@@ -30,3 +40,5 @@ def write_generation(connection: sqlite3.Connection, generation: int, *, created
         " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         [("generation", str(generation)), ("created_ns", str(created_ns))],
     )
+    if note is not None:
+        note(connection)

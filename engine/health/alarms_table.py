@@ -148,6 +148,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "Apply the policy again, or stop.",
     ),
     _row(
+        "DATABASE_RESTORED",
+        1,
+        "The state database was damaged, lost or older than it was",
+        "Holds, resets and policy changes since the backup may be missing; trading waits.",
+        "Compare policy, holds and positions with what you know, then START.",
+    ),
+    _row(
         "INVARIANT_BROKEN",
         1,
         "A programmer's error was caught",

@@ -18,6 +18,10 @@ class DataDirectory:
         return self.root / "state.db"
 
     @property
+    def state_wal(self) -> Path:
+        return self.root / "state.db-wal"
+
+    @property
     def paper_db(self) -> Path:
         return self.root / "paper.db"
 
@@ -41,10 +45,15 @@ class DataDirectory:
                 folder.chmod(0o700)
 
     @property
+    def has_books(self) -> bool:
+        """The venue's books or a backup are here, so there was a state database too."""
+        has_backups = self.backups.is_dir() and any(self.backups.iterdir())
+        return self.paper_db.exists() or has_backups
+
+    @property
     def is_new(self) -> bool:
         """Nothing of ours is here yet: the only case in which an armed latch may be created."""
-        has_backups = self.backups.is_dir() and any(self.backups.iterdir())
-        return not (self.state_db.exists() or self.paper_db.exists() or has_backups)
+        return not (self.state_db.exists() or self.has_books)
 
 
 __all__ = ["DataDirectory"]

@@ -15,8 +15,8 @@ from typing import Any
 
 from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
-from engine.kernel.operator_commands import HALTED, NEEDS_START, REDUCE_ONLY
 from engine.kernel.parts import Parts
+from engine.kernel.standing import HALTED, NEEDS_START, REDUCE_ONLY
 from engine.kernel.summary import digest, run_summary
 from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
@@ -67,6 +67,8 @@ class Kernel:
         parts.mode.go(EngineState.STARTING, "starting")
         await self._step("link", self._link)
         self._restore_books()
+        if parts.storage.loss is not None:
+            parts.alarms.raise_alarm("DATABASE_RESTORED", parts.storage.loss.text)
         parts.stop.restore(parts.storage.latch_state)
         self._compare_trips()
         reconciled = await self._step("reconcile", self._reconcile)

@@ -10,12 +10,9 @@ from collections.abc import Callable
 
 from engine.api import CommandResult
 from engine.kernel.parts import Parts
+from engine.kernel.standing import HALTED, NEEDS_START, REDUCE_ONLY
 from engine.model.emergency import Condition, Scope, Trip, TripSource
 from engine.model.snapshots import EngineState
-
-NEEDS_START = "needs_start"
-HALTED = "halted"
-REDUCE_ONLY = "reduce_only"
 
 
 class OperatorCommands:
@@ -96,6 +93,8 @@ class OperatorCommands:
             await self._remember(NEEDS_START, "the stop was pressed during START")
             return self.result(ok=False, message="the stop was pressed meanwhile")
         mode.go(EngineState.RUNNING, reason)
+        # Whoever starts has looked at what a restored database may lack.
+        self._parts.alarms.clear_alarm("DATABASE_RESTORED")
         return self.result(ok=True, message="running")
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
@@ -111,4 +110,4 @@ class OperatorCommands:
         )
 
 
-__all__ = ["HALTED", "NEEDS_START", "REDUCE_ONLY", "OperatorCommands"]
+__all__ = ["OperatorCommands"]

@@ -18,8 +18,9 @@ from engine.emergency_stop import (
     start_conditions,
     unmet,
 )
-from engine.kernel.operator_commands import NEEDS_START, OperatorCommands
+from engine.kernel.operator_commands import OperatorCommands
 from engine.kernel.parts import Parts
+from engine.kernel.standing import NEEDS_START
 from engine.model.emergency import REBASES, Clearing, Condition, ResetRequest
 from engine.model.errors import StoreError
 from engine.model.snapshots import EngineState

@@ -6,6 +6,7 @@ Its one rule: a change and the events that tell of it are one transaction.
 
 from engine.trade_state.history import TradeHistory
 from engine.trade_state.loading import OpenState
+from engine.trade_state.loss_note import LossNote
 from engine.trade_state.trade_store import BookedFill, TradeStore
 
-__all__ = ["BookedFill", "OpenState", "TradeHistory", "TradeStore"]
+__all__ = ["BookedFill", "LossNote", "OpenState", "TradeHistory", "TradeStore"]

@@ -67,7 +67,7 @@ async def is_up(data_dir: Path) -> None:
             status: dict[str, Any] = ControlClient(data_dir).call("status")
         except NoEngine:
             return False
-        return status["state"] == "running"
+        return bool(status["state"] == "running")
 
     await eventually(answers, timeout_s=30)
 
