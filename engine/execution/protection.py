@@ -27,6 +27,7 @@ from engine.runtime import Tasks
 _log = logging.getLogger(__name__)
 _TRIES = 3
 _RETRY_S = 1.0
+_LOOK_EVERY_S = 5.0
 _RESTING = frozenset({OrderState.INTENDED, OrderState.SUBMITTED, OrderState.ACCEPTED})
 
 # Told of a symbol that is without its stop (text says why), and of one that is protected again
@@ -87,6 +88,14 @@ class Protection:
             return
         self._working.add(symbol)
         self._tasks.spawn(f"protect {symbol}", self._work(symbol))
+
+    async def watch(self) -> None:
+        """Look again every 5 s at what has no stop: one may be lost without a booking."""
+        while True:
+            await self._clock.sleep(_LOOK_EVERY_S)
+            for position in self._ledger.positions():
+                if self.trigger_price(position.symbol) is None:
+                    self.look(position.symbol)
 
     async def _work(self, symbol: Symbol) -> None:
         try:

@@ -163,6 +163,7 @@ class ExecutionService:
         """Start the standing tasks; called after the first reconciliation."""
         self._tasks.spawn("signals", self.signals.serve(), forever=True)
         self._tasks.spawn("recorder retries", self.recorder.retry_forever(), forever=True)
+        self._tasks.spawn("protection", self.protection.watch(), forever=True)
         self._tasks.spawn("holding limit", self.holding.watch(), forever=True)
         self._tasks.spawn(
             "reconciliation",

@@ -108,7 +108,7 @@ async def test_a_position_without_its_stop_is_closed(desk: Desk) -> None:
 
 @story(policy={"allow_naked": "true"})
 async def test_a_position_without_its_stop_stays_where_the_profile_allows_it(desk: Desk) -> None:
-    desk.kernel.parts.venue.faults.script("reduce", *[Fault.REFUSE] * 3)
+    desk.kernel.parts.venue.faults.script("reduce", *[Fault.REFUSE] * 60)
     desk.signal(Side.BUY)
     await desk.until(lambda: desk.quantity() > 0)
     await desk.sleep(8)
@@ -116,6 +116,8 @@ async def test_a_position_without_its_stop_stays_where_the_profile_allows_it(des
     assert "POSITION_UNPROTECTED" in {
         alarm.code for alarm in desk.kernel.parts.alarms.snapshot() if alarm.state == "new"
     }
+    desk.kernel.parts.venue.faults.clear()
+    assert await desk.until(desk.protected) < 7.0  # It is tried again without being asked.
 
 
 async def _halted(desk: Desk) -> None:

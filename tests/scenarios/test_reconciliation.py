@@ -239,3 +239,28 @@ async def test_a_venue_that_does_not_answer_leaves_the_engine_in_standby(desk: D
     assert desk.entries_at_venue() == 1
     await desk.until(lambda: desk.state().value == "running", timeout_s=30)
     await desk.enter(Side.BUY, ETH)
+
+
+@story()
+@pytest.mark.allow_log("cancel of desk-g1-2: -2011")
+async def test_a_stop_that_the_venue_forgot_is_lost_and_replaced(desk: Desk) -> None:
+    """Goal: accepted and no longer known is lost, not gone; the position has a stop again."""
+    await desk.enter()
+    (stop,) = desk.orders(OrderPurpose.PROTECTIVE_STOP)
+    venue = desk.kernel.parts.venue
+    assert venue._matching is not None
+    venue._matching.books._open[BTC].clear()
+    await desk.kernel.parts.venue_writer.submit(
+        lambda c: c.execute("DELETE FROM orders WHERE reduce_only = 1").rowcount
+    )
+    execution = desk.kernel.parts.execution
+    lost = execution.desk.get
+    await desk.until(
+        lambda: getattr(lost(stop.client_order_id), "state", None) is OrderState.LOST,
+        timeout_s=130,
+    )
+    took_s = await desk.until(desk.protected)
+    assert took_s < 6.0
+    alarms = {alarm.code for alarm in desk.kernel.parts.alarms.snapshot()}
+    assert "ILLEGAL_TRANSITION" not in alarms
+    assert len(desk.open_at_venue()) == 1
