@@ -100,7 +100,7 @@ def test_a_flood_never_overruns_the_queue_and_nobody_is_lost(
             victims.append(offer.victim)
         assert len(queue) <= capacity
     assert len(queue) + len(victims) == len(confidences)
-    kept: list[Signal] = []
+    kept: list[float] = []
     while (best := queue.take(now_ns=len(kept) * SECOND, rate_per_s=Decimal(1))) is not None:
         kept.append(best.confidence)
     assert kept == sorted(kept, reverse=True)
