@@ -80,7 +80,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _json(panic)
     _add_reset(add("reset", "the guarded reset of the emergency stop; starts nothing"))
     _add_policy(add("policy", "the policy from a shell"), common)
-    _add_records(add)
+    _add_records(add, common)
     bench = add("bench", "measure, each figure beside its baseline in the same run")
     bench.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all without a name")
     bench.add_argument(
@@ -99,10 +99,37 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_records(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+def _add_records(
+    add: Callable[[str, str], argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
     backup = add("backup", "back the state database up now, with or without a running engine")
     _reason(backup)
     _json(backup)
+    audit = _actions(add("audit", "the audit trail: who did what, when, why"), common)
+    _json(audit("verify", "prove it unbroken, or name the first broken link (exit 1)"))
+    export = audit("export", "print every entry, oldest first")
+    export.add_argument(
+        "--format", choices=["csv", "json"], default="csv", help="csv unless said otherwise"
+    )
+    _json(export)
+    journal = _actions(add("journal", "events that Redis refused for good"), common)
+    _json(journal("list-dead", "the newest of them, each with its number and error"))
+    requeue = journal("requeue", "give one another try; it gets a new number at the tail")
+    requeue.add_argument("seq", type=int, metavar="SEQ", help="its number in the list")
+    _reason(requeue)
+    _json(requeue)
+
+
+def _actions(
+    command: argparse.ArgumentParser, common: argparse.ArgumentParser
+) -> Callable[[str, str], argparse.ArgumentParser]:
+    """Adds the words that follow a command."""
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text, parents=[common])
+
+    return action
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ import platformdirs
 from console import cli_text
 from console.arguments import build_parser
 from console.record_commands import RECORD_COMMANDS, RecordsDoor, run_record_command
-from engine.control import ControlClient, NoAnswer, NoEngine
+from engine.control import CommandFailed, ControlClient, NoAnswer, NoEngine
 from engine.kernel import (
     Kernel,
     KernelOptions,
@@ -35,10 +35,12 @@ from engine.kernel import (
     database_findings,
     latch_findings,
     load_configuration,
+    read_audit,
     real_clock,
     run_headless,
     serve_control,
     status_from_disk,
+    verify_audit,
 )
 from engine.model.config import Configuration
 from engine.model.errors import (
@@ -362,12 +364,16 @@ def _records_door(configuration: Configuration, data_dir: Path) -> RecordsDoor:
             raise _Exit(1, f"{verb}: {error}") from error
         except NoEngine:
             return None
+        except CommandFailed as error:
+            raise _Exit(1, f"{verb}: {error}") from error
         return answer
 
     return RecordsDoor(
         ask=ask,
         author=_author(),
         back_up_offline=lambda: back_up_offline(data_dir, configuration),
+        verify_audit=lambda: verify_audit(data_dir),
+        read_audit=lambda: read_audit(data_dir),
     )
 
 

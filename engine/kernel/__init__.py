@@ -8,7 +8,7 @@ from engine.kernel.control import serve_control
 from engine.kernel.from_disk import status_from_disk
 from engine.kernel.headless import real_clock, run_headless
 from engine.kernel.kernel import Kernel
-from engine.kernel.offline_records import back_up_offline
+from engine.kernel.offline_records import back_up_offline, read_audit, verify_audit
 from engine.kernel.options import KernelOptions, load_configuration
 from engine.kernel.self_check import database_findings, latch_findings
 
@@ -20,8 +20,10 @@ __all__ = [
     "database_findings",
     "latch_findings",
     "load_configuration",
+    "read_audit",
     "real_clock",
     "run_headless",
     "serve_control",
     "status_from_disk",
+    "verify_audit",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from engine.api import CommandResult, HistoryPoint, PolicyVersion
+from engine.journal import DeadLetter
 from engine.kernel.backup_keeper import Backup
 from engine.kernel.operator_commands import OperatorCommands
 from engine.kernel.parts import Parts
@@ -113,6 +114,23 @@ class LocalClient:
             ts_ns=parts.clock.now_ns(),
         )
         return made
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """The newest events that Redis refused for good."""
+        return await self._parts.storage.journal.dead_letters()
+
+    async def requeue(self, seq: int, *, author: str, reason: str) -> int:
+        """Give a dead letter another try at the tail, audited; returns its new number."""
+        parts = self._parts
+        new_seq = await parts.storage.journal.requeue(seq)
+        await parts.storage.store.append_audit(
+            who=author,
+            what=f"requeue of dead letter {seq} as {new_seq}",
+            why=reason,
+            where="engine",
+            ts_ns=parts.clock.now_ns(),
+        )
+        return new_seq
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         return await self._commands.acknowledge_alarm(alarm_id)

@@ -15,7 +15,7 @@ from engine.kernel.backup_keeper import backup_json
 from engine.kernel.client import LocalClient
 from engine.kernel.status import emergency_json, status_json
 from engine.model.emergency import ResetRequest, Scope, TripSource
-from engine.model.errors import OperatorMessage
+from engine.model.errors import OperatorMessage, StoreError
 from engine.model.ids import Symbol, TripId
 from engine.model.policy import diff
 
@@ -74,6 +74,8 @@ class Verbs:
             "start": self._start,
             "reset": self._reset,
             "backup": self._backup,
+            "journal.list-dead": self._journal_list_dead,
+            "journal.requeue": self._journal_requeue,
             "policy.show": self._policy_show,
             "policy.history": self._policy_history,
             "policy.diff": self._policy_diff,
@@ -120,6 +122,19 @@ class Verbs:
             author=_text(args, "author", "operator"), reason=_text(args, "reason")
         )
         return backup_json(made)
+
+    async def _journal_list_dead(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"dead_letters": [entry._asdict() for entry in await self._client.dead_letters()]}
+
+    async def _journal_requeue(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        seq = _number(args, "seq")
+        try:
+            new_seq = await self._client.requeue(
+                seq, author=_text(args, "author", "operator"), reason=_text(args, "reason")
+            )
+        except StoreError as error:
+            raise OperatorMessage(str(error)) from error
+        return {"ok": True, "seq": seq, "new_seq": new_seq}
 
     async def _policy_show(self, _: Mapping[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = msgspec.to_builtins(self._client.policy())

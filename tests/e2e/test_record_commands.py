@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,8 @@ pytestmark = pytest.mark.timeout(90)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def seawall(data_dir: Path, *words: str, status: int = 0) -> str:
-    """Run one command; returns what it printed on standard output, or on error when refused."""
+def seawall_raw(data_dir: Path, *words: str, status: int) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end, which must be with this status."""
     done = subprocess.run(
         [sys.executable, "-m", "console", *words, "--data-dir", str(data_dir)],
         cwd=_ROOT,
@@ -33,16 +36,17 @@ def seawall(data_dir: Path, *words: str, status: int = 0) -> str:
         timeout=60,
     )
     assert done.returncode == status, (done.stdout, done.stderr)
+    return done
+
+
+def seawall(data_dir: Path, *words: str, status: int = 0) -> str:
+    """Run one command; returns what it printed on standard output, or on error when refused."""
+    done = seawall_raw(data_dir, *words, status=status)
     return done.stderr if status else done.stdout
 
 
 def answer(data_dir: Path, *words: str) -> Any:
     return json.loads(seawall(data_dir, *words, "--json"))
-
-
-def traded(data_dir: Path) -> None:
-    """A data directory with a short history, and no engine on it."""
-    seawall(data_dir, "run", "--headless", "--for", "3s")
 
 
 @contextmanager
@@ -84,3 +88,33 @@ async def test_backup_with_and_without_an_engine(tmp_path: Path) -> None:
         assert check_integrity(Path(made["path"])) == []
     assert offline["made_ns"] > online["made_ns"]
     assert "backup made and checked" in seawall(data_dir, "backup")
+
+
+async def test_the_audit_trail_is_proved_exported_and_its_first_broken_link_named(
+    tmp_path: Path,
+) -> None:
+    data_dir = tmp_path / "data"
+    assert "there is no state database" in seawall(data_dir, "audit", "verify", status=1)
+    with running(data_dir):
+        await is_up(data_dir)
+        for number in (1, 2, 3):
+            seawall(data_dir, "halt", "--reason", f'number {number}, "quoted"')
+        beside = answer(data_dir, "audit", "verify")
+        assert beside["ok"]
+        assert "no dead letters" in seawall(data_dir, "journal", "list-dead")
+        refusal = seawall(data_dir, "journal", "requeue", "7", status=1)
+        assert "there is no dead letter 7 to be requeued" in refusal
+    assert "no engine runs here" in seawall(data_dir, "journal", "list-dead", status=1)
+    entries = answer(data_dir, "audit", "export")
+    assert [entry["seq"] for entry in entries] == list(range(1, beside["entries"] + 1))
+    rows = list(csv.DictReader(io.StringIO(seawall(data_dir, "audit", "export"))))
+    assert [row["why"] for row in rows] == [entry["why"] for entry in entries]
+    assert 'number 2, "quoted"' in {row["why"] for row in rows}
+    assert list(rows[0]) == ["seq", "ts_ns", "who", "what", "why", "where", "digest"]
+    tampered = next(entry["seq"] for entry in entries if "number 2" in entry["why"])
+    with closing(sqlite3.connect(data_dir / "state.db")) as connection:
+        connection.execute("UPDATE audit SET why = 'nothing' WHERE seq = ?", (tampered,))
+        connection.commit()
+    broken = json.loads(seawall_raw(data_dir, "audit", "verify", "--json", status=1).stdout)
+    assert (broken["ok"], broken["first_broken"]) == (False, tampered)
+    assert f"entry {tampered} " in broken["why"]

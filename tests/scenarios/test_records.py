@@ -1,9 +1,12 @@
-"""Stories of the records an operator lives by: backups on the real kernel."""
+"""Stories of the records an operator lives by: backups and dead letters on the real kernel."""
 
 from __future__ import annotations
 
+import pytest
+
 from engine.database import check_integrity
 from engine.kernel.verbs import Verbs
+from engine.model.errors import OperatorMessage
 from tests.desk import Desk, story
 
 
@@ -28,3 +31,24 @@ async def test_a_start_makes_a_backup_and_an_operator_another(desk: Desk) -> Non
     entry = (await desk.kernel.parts.storage.store.history.audit())[-1]
     assert (entry.who, entry.why) == ("mira", "before the weekend")
     assert entry.what == f"backup {backups.newest.path.name}"
+
+
+@story()
+async def test_a_dead_letter_is_listed_and_sent_again_once(desk: Desk) -> None:
+    """Goal: what Redis refused is not lost. Method: park a row, requeue it by the verb, twice."""
+    parts = desk.kernel.parts
+    journal, verbs = parts.storage.journal, Verbs(client=desk.kernel.client).table()
+    assert await verbs["journal.list-dead"]({}) == {"dead_letters": []}
+    parked = (await journal.read_batch(0, 1))[0]
+    await journal.park(parked.seq, "the server said no")
+    (listed,) = (await verbs["journal.list-dead"]({}))["dead_letters"]
+    assert (listed["seq"], listed["event_id"]) == (parked.seq, parked.event_id)
+    assert (listed["error"], listed["requeued_seq"]) == ("the server said no", None)
+    answer = await verbs["journal.requeue"]({"seq": parked.seq, "author": "mira", "reason": "ok"})
+    again = (await journal.read_batch(answer["new_seq"] - 1, 1))[0]
+    assert (again.event_id, again.replaces) == (parked.event_id, parked.seq)
+    with pytest.raises(OperatorMessage, match=f"no dead letter {parked.seq} to be requeued"):
+        await verbs["journal.requeue"]({"seq": parked.seq})
+    entry = (await parts.storage.store.history.audit())[-1]
+    assert entry.what == f"requeue of dead letter {parked.seq} as {answer['new_seq']}"
+    assert (entry.who, entry.why) == ("mira", "ok")
