@@ -2,12 +2,13 @@
 
 Why: a repaint per tick starves the loop and nobody can read it (R34). The pacer pulls one
 snapshot a frame at most, and hands the newest to the channels that are due: text 4 Hz, tables 4
-Hz, charts 10 Hz. Safety events bypass it through ``refresh_soon``.
+Hz, charts 5 Hz, in turn. Safety events bypass it through ``refresh_soon``.
 Units: milliseconds, hertz. Thread: GUI. Fails: when no snapshot can be had, the channels are
 handed None and must say so; the fault is logged once until it ends.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +23,7 @@ __all__ = ["CHART_HZ", "FRAME_HZ", "TABLE_HZ", "TEXT_HZ", "FramePacer"]
 FRAME_HZ: Final = 20
 TEXT_HZ: Final = 4
 TABLE_HZ: Final = 4
-CHART_HZ: Final = 10
+CHART_HZ: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +34,9 @@ Paint = Callable[[EngineSnapshot | None], None]
 class _Channel:
     name: str
     every_frames: int
+    phase: int
     paint: Paint
-    frames_left: int = 0
+    is_asked_for: bool = False
     painted: int = 0
 
 
@@ -46,6 +48,7 @@ class FramePacer(QObject):
         self._take = take
         self._channels: list[_Channel] = []
         self._is_failing = False
+        self._frames = 0
         self._is_soon = False
         # Since the last frame; the next one paints what was asked for meanwhile.
         self._was_soon = False
@@ -64,11 +67,15 @@ class FramePacer(QObject):
             is_precise=True,
         )
 
-    def add(self, name: str, *, rate_hz: int, paint: Paint) -> None:
-        """Paint ``name`` at most ``rate_hz`` times a second."""
-        if FRAME_HZ % rate_hz:
-            raise ValueError(f"{name}: {rate_hz} Hz does not divide {FRAME_HZ} Hz")
-        self._channels.append(_Channel(name=name, every_frames=FRAME_HZ // rate_hz, paint=paint))
+    def add(self, name: str, *, rate_hz: int, phase: int, paint: Paint) -> None:
+        """Paint ``name`` at most ``rate_hz`` times a second, ``phase`` frames after the others.
+
+        The interval is rounded up to an even number of frames, so that channels of odd and even
+        phase never meet in one frame: small stalls of the loop in turn instead of one large one.
+        """
+        frames = math.ceil(FRAME_HZ / rate_hz)
+        every = frames + frames % 2
+        self._channels.append(_Channel(name=name, every_frames=every, phase=phase, paint=paint))
 
     def start(self) -> None:
         """Paint everything once and then keep the pace."""
@@ -96,7 +103,7 @@ class FramePacer(QObject):
         A burst of them paints once now and once with the next frame, never once each.
         """
         for channel in self._channels:
-            channel.frames_left = 0
+            channel.is_asked_for = True
         if not self._is_soon and not self._was_soon:
             self._is_soon = True
             self._soon_timer.start()
@@ -111,11 +118,12 @@ class FramePacer(QObject):
 
     def _frame(self) -> None:
         self._was_soon = False
-        due = []
-        for channel in self._channels:
-            channel.frames_left -= 1
-            if channel.frames_left <= 0:
-                due.append(channel)
+        self._frames += 1
+        due = [
+            channel
+            for channel in self._channels
+            if channel.is_asked_for or (self._frames - channel.phase) % channel.every_frames == 0
+        ]
         if not due:
             return
         snapshot = self._snapshot()
@@ -123,16 +131,15 @@ class FramePacer(QObject):
             self._paint(channel, snapshot)
 
     def _paint(self, channel: _Channel, snapshot: EngineSnapshot | None) -> None:
-        channel.frames_left = channel.every_frames
+        channel.is_asked_for = False
         channel.painted += 1
         channel.paint(snapshot)
 
     def _snapshot(self) -> EngineSnapshot | None:
         try:
             snapshot = self._take()
-        except (
-            Exception
-        ):  # A slot is one of the supervised places; a silent engine must be shown, not raised.
+        except Exception:
+            # A slot is one of the supervised places; a silent engine must be shown, not raised.
             if not self._is_failing:
                 _log.exception("the engine gives no snapshot")
             self._is_failing = True

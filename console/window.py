@@ -97,9 +97,9 @@ class MainWindow(QWidget):
         self._connect()
         self._shortcuts = self._bind_actions()
         self.pacer = FramePacer(owner=self, take=client.snapshot)
-        self.pacer.add("text", rate_hz=TEXT_HZ, paint=self._paint_text)
-        self.pacer.add("tables", rate_hz=TABLE_HZ, paint=self._paint_tables)
-        self.pacer.add("charts", rate_hz=CHART_HZ, paint=self._paint_charts)
+        self.pacer.add("text", rate_hz=TEXT_HZ, phase=1, paint=self._paint_text)
+        self.pacer.add("tables", rate_hz=TABLE_HZ, phase=3, paint=self._paint_tables)
+        self.pacer.add("charts", rate_hz=CHART_HZ, phase=0, paint=self._paint_charts)
         self._unsubscribe: Callable[[], None] = lambda: None
 
     # Assembly.

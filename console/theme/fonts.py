@@ -8,6 +8,7 @@ fallback.
 """
 
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -58,8 +59,12 @@ def load_fonts() -> None:
             raise FontMissingError(f"cannot load the bundled font {path}")
 
 
+@cache
 def font_for(style: TextStyle) -> QFont:
-    """A QFont of the scale; hinting off sideways, so that widths are the same at every scale."""
+    """A QFont of the scale, made once, not to be altered.
+
+    Hinting is off sideways, so that widths are the same at every scale.
+    """
     size_px, weight, spacing_px = style.value
     font = QFont(FONT_FAMILY)
     font.setPixelSize(size_px)

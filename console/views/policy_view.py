@@ -28,7 +28,7 @@ from engine.model.policy import PROFILE_NAMES
 
 __all__ = ["PolicyView"]
 
-_RIGHT_PX = 344
+_RIGHT_MIN_PX, _RIGHT_MAX_PX = 344, 620
 _DIFF_ROWS = 5
 
 
@@ -85,8 +85,8 @@ class PolicyView(QWidget):
         head.addWidget(self._discard)
         body = QHBoxLayout()
         body.setSpacing(8)
-        body.addWidget(self._make_left(), 1)
-        body.addWidget(self._make_right())
+        body.addWidget(self._make_left(), 3)
+        body.addWidget(self._make_right(), 2)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(8)
@@ -117,7 +117,8 @@ class PolicyView(QWidget):
 
     def _make_right(self) -> QWidget:
         side = QWidget()
-        side.setFixedWidth(_RIGHT_PX)
+        side.setMinimumWidth(_RIGHT_MIN_PX)
+        side.setMaximumWidth(_RIGHT_MAX_PX)
         column = QVBoxLayout(side)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
@@ -127,9 +128,9 @@ class PolicyView(QWidget):
         draft.add(self._diff)
         draft.add_stretch()
         draft.add(self._reason)
+        draft.add(self._refusal)
         line = QHBoxLayout()
-        line.setSpacing(10)
-        line.addWidget(self._refusal, 1)
+        line.addStretch(1)
         line.addWidget(self._apply)
         draft.add_layout(line)
         column.addWidget(draft, 5)

@@ -37,6 +37,7 @@ class TextLabel(QWidget):
         self._align = align
         self._widest = widest
         self._text = text
+        self._style = style
         self.may_elide = may_elide
         self.setFont(font_for(style))
         horizontal = QSizePolicy.Policy.Expanding if may_elide else QSizePolicy.Policy.Minimum
@@ -64,7 +65,10 @@ class TextLabel(QWidget):
         self.update()
 
     def set_style(self, style: TextStyle) -> None:
-        """Take another place in the type scale."""
+        """Take another place in the type scale, where it is another: a layout costs milliseconds."""
+        if style is self._style:
+            return
+        self._style = style
         self.setFont(font_for(style))
         self.updateGeometry()
 

@@ -81,7 +81,7 @@ class StopButton(QWidget):
         )
 
     def _headline_font(self) -> QFont:
-        font = font_for(TextStyle.STOP)
+        font = QFont(font_for(TextStyle.STOP))
         room = STOP_WIDTH_PX - 2 * (_RING_PX + 8)
         while QFontMetrics(font).horizontalAdvance(self._face.headline) > room:
             font.setPixelSize(font.pixelSize() - 1)
