@@ -99,7 +99,8 @@ class MainWindow(QWidget):
         self.pacer = FramePacer(owner=self, take=client.snapshot)
         self.pacer.add("text", rate_hz=TEXT_HZ, phase=1, paint=self._paint_text)
         self.pacer.add("tables", rate_hz=TABLE_HZ, phase=3, paint=self._paint_tables)
-        self.pacer.add("charts", rate_hz=CHART_HZ, phase=0, paint=self._paint_charts)
+        self.pacer.add("drawdown", rate_hz=CHART_HZ, phase=0, paint=self._paint_drawdown)
+        self.pacer.add("queue", rate_hz=CHART_HZ, phase=2, paint=self._paint_queue)
         self._unsubscribe: Callable[[], None] = lambda: None
 
     # Assembly.
@@ -283,18 +284,19 @@ class MainWindow(QWidget):
         if engine is not None and self.overview.isVisible():
             self.overview.show_positions(self._positions.present(engine))
 
-    def _paint_charts(self, snapshot: EngineSnapshot | None) -> None:
+    def _paint_drawdown(self, snapshot: EngineSnapshot | None) -> None:
         engine = self._see(snapshot)
         if engine is None:
             return
         if not engine.is_silent:
             self.trends.take(engine.snapshot)
         if self.overview.isVisible():
-            self.overview.show_trends(
-                self.trends,
-                drawdown=self._charts.drawdown(engine),
-                queue=self._charts.queue(engine),
-            )
+            self.overview.show_drawdown(self.trends, self._charts.drawdown(engine))
+
+    def _paint_queue(self, snapshot: EngineSnapshot | None) -> None:
+        engine = self._see(snapshot)
+        if engine is not None and self.overview.isVisible():
+            self.overview.show_queue(self.trends, self._charts.queue(engine))
 
     def _paint_controls(self) -> None:
         if self._engine is None:

@@ -150,19 +150,21 @@ class OverviewView(QWidget):
         self._positions_panel.set_note(state.note)
         self._positions.show_rows(state.rows, empty=state.empty)
 
-    def show_trends(
-        self, trends: TrendsViewModel, *, drawdown: ChartState, queue: ChartState
-    ) -> None:
-        """Both charts."""
-        for panel, chart, frame in (
-            (self._drawdown_panel, self._drawdown, drawdown),
-            (self._queue_panel, self._queue, queue),
-        ):
-            panel.set_note(frame.note)
-            chart.show_range(frame.low, frame.high)
-            chart.show_limits(limits=frame.limits, band=frame.band)
-            chart.show_no_data(frame.no_data)
-            chart.describe(frame.description)
+    def show_drawdown(self, trends: TrendsViewModel, frame: ChartState) -> None:
+        """The drawdown chart."""
+        _frame(self._drawdown_panel, self._drawdown, frame)
         self._drawdown.show_series(*trends.drawdown.view())
+
+    def show_queue(self, trends: TrendsViewModel, frame: ChartState) -> None:
+        """The queue chart, while its row is shown."""
         if self._lower.isVisible():
+            _frame(self._queue_panel, self._queue, frame)
             self._queue.show_series(*trends.queue.view(), marks_s=trends.drops_s)
+
+
+def _frame(panel: Panel, chart: LimitChart, frame: ChartState) -> None:
+    panel.set_note(frame.note)
+    chart.show_range(frame.low, frame.high)
+    chart.show_limits(limits=frame.limits, band=frame.band)
+    chart.show_no_data(frame.no_data)
+    chart.describe(frame.description)

@@ -65,7 +65,7 @@ class TextLabel(QWidget):
         self.update()
 
     def set_style(self, style: TextStyle) -> None:
-        """Take another place in the type scale, where it is another: a layout costs milliseconds."""
+        """Take another place in the type scale; only a change costs a layout."""
         if style is self._style:
             return
         self._style = style

@@ -58,7 +58,7 @@ async def in_window(session: Session, effort: Effort) -> Numbers:
             async with desk.flooded(_EVENTS_PER_S):
                 for number in range(effort.rounds + 1):
                     ticks = parts.market.ticks
-                    frames = desk.window.pacer.painted()["charts"]
+                    frames = desk.window.pacer.painted()["drawdown"]
                     lags = await _lags_ms(seconds)
                     if not number:
                         continue  # The first round only warms up.
@@ -67,7 +67,7 @@ async def in_window(session: Session, effort: Effort) -> Numbers:
                     numbers["p99"].append(percentile(lags, 0.99))
                     numbers["worst"].append(max(lags))
                     numbers["events_per_s"].append((parts.market.ticks - ticks) / took_s)
-                    painted = desk.window.pacer.painted()["charts"] - frames
+                    painted = desk.window.pacer.painted()["drawdown"] - frames
                     numbers["frames_per_s"].append(painted / took_s)
     empty += [percentile(await _lags_ms(seconds), 0.99) for _ in range(effort.rounds)]
     return {**numbers, "empty_p99": empty}

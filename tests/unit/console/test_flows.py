@@ -368,20 +368,20 @@ def test_the_pace_is_slow_enough_to_read(desk: Desk) -> None:
     painted = {name: count - before[name] for name, count in window.pacer.painted().items()}
     assert 2 <= painted["text"] <= 5
     assert 2 <= painted["tables"] <= 5
-    assert 5 <= painted["charts"] <= 11
+    assert 2 <= painted["drawdown"] <= 6
 
 
 def test_a_safety_event_bypasses_the_pacer(desk: Desk, qtbot: QtBot) -> None:
     window = desk.open()
     window.pacer.stop()  # So that no frame can have painted it.
     desk.client.show(latched_snapshot())
-    before = window.pacer.painted()["charts"]
+    before = window.pacer.painted()["drawdown"]
     for _ in range(5):
         for handler in desk.client.handlers:
             handler(None)  # type: ignore[arg-type]  # the window looks at the snapshot, not at the event
     assert not window.overview.stop_panel.isVisible()  # Never within the event itself.
     qtbot.waitUntil(window.overview.stop_panel.isVisible, timeout=2_000)
-    assert window.pacer.painted()["charts"] == before + 1  # A burst is one picture.
+    assert window.pacer.painted()["drawdown"] == before + 1  # A burst is one picture.
 
 
 @pytest.mark.allow_log("the engine gives no snapshot")
