@@ -179,7 +179,13 @@ _KEY_WORDS: Mapping[str, str] = {
     "node.name": "this engine's name on the desk; part of Redis keys and client order ids",
     "redis.mode": "`auto`: the URL if there is one, else a private server if a server program is "
     "found, else standalone",
-    "redis.url": "for mode `url` (and `auto`): `redis://…` or `unix://…`",
+    "redis.url": "for mode `url` (and `auto`): `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, "
+    "`rediss://…` for TLS, `unix:///PATH`, or "
+    "`redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/SERVICE[/DB]` (TLS: "
+    "`rediss+sentinel://…`), where user and password are the server's. A password is never shown; "
+    "mind who can read the file. The user needs `~seawall:* +ping +info +eval +evalsha +time +get "
+    "+set +hset +xinfo +xadd +xread +xrange +xrevrange +xtrim`",
+    "redis.ca_file": "the authorities (PEM) that TLS trusts instead of the system's",
     "redis.stream_max_events": "length to which the node's stream is trimmed, acknowledged only",
     "market.feed": "where prices come from",
     "market.source": "the recorded file of a replay",

@@ -16,6 +16,7 @@ import msgspec
 
 from engine.model.errors import ConfigurationError
 from engine.model.ids import node_name
+from engine.model.redis_url import parse_redis_url, redacted
 
 Mode = Literal["paper", "dry_run", "live"]
 
@@ -33,11 +34,22 @@ class NodeSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class RedisSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[redis]`: how to find the shared bus."""
+    """`[redis]`: how to find the shared bus.
+
+    `url` names one server, by TLS with `rediss://`, or Sentinels (`engine.model.redis_url` has its
+    forms). `ca_file` holds the authorities (PEM) that TLS trusts instead of the system's.
+    """
 
     mode: Literal["auto", "standalone", "url", "managed"] = "auto"
     url: str = ""
+    ca_file: str = ""
     stream_max_events: int = 1_000_000
+
+    def __repr__(self) -> str:
+        return (
+            f"RedisSection(mode={self.mode!r}, url={redacted(self.url)!r},"
+            f" ca_file={self.ca_file!r}, stream_max_events={self.stream_max_events})"
+        )
 
 
 class MarketSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,6 +182,19 @@ def _above(field: str, value: Decimal | int, bound: int, *, inclusive: bool = Tr
         raise ConfigurationError(field, f"must be {word} {bound}, not {value}")
 
 
+def _check_redis(section: RedisSection) -> None:
+    if section.mode == "url" and not section.url:
+        raise ConfigurationError("redis.url", "mode 'url' needs one, e.g. redis://127.0.0.1:6379/0")
+    uses_tls = False
+    if section.url:
+        try:
+            uses_tls = parse_redis_url(section.url).tls
+        except ValueError as error:
+            raise ConfigurationError("redis.url", str(error)) from error
+    if section.ca_file and not uses_tls:
+        raise ConfigurationError("redis.ca_file", "is for TLS: redis.url must begin with rediss")
+
+
 def check(configuration: Configuration) -> None:
     """Check ranges and cross-field rules; raises ConfigurationError at the first fault."""
     if configuration.engine.mode != "paper":
@@ -178,10 +203,7 @@ def check(configuration: Configuration) -> None:
         node_name(configuration.node.name)
     except ValueError as error:
         raise ConfigurationError("node.name", str(error)) from error
-    if configuration.redis.mode == "url" and not configuration.redis.url:
-        raise ConfigurationError("redis.url", "mode 'url' needs one, e.g. redis://127.0.0.1:6379/0")
-    if configuration.redis.url and not re.match(r"^(redis|unix)://", configuration.redis.url):
-        raise ConfigurationError("redis.url", "must begin with redis:// or unix://")
+    _check_redis(configuration.redis)
     if configuration.market.feed == "replay" and not configuration.market.source:
         raise ConfigurationError("market.source", "a replay needs the recorded file")
     if not configuration.market.symbols:

@@ -122,6 +122,8 @@ def _cause_of_connection(error: BaseException) -> str:
     chain = _chain(error)
     text = " ".join(str(one) for one in chain)
     for one in chain:
+        if isinstance(one, redis.exceptions.ResponseError):  # Refused while connecting.
+            return f"Redis answered: {str(one)[:_DETAIL_MAX]}"
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"TLS: the server's certificate is not trusted ({one.verify_message})"
         if isinstance(one, ssl.SSLError):

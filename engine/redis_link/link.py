@@ -39,9 +39,11 @@ from engine.model.limits import (
     REDIS_BACKOFF_MAX_S,
     REDIS_PING_INTERVAL_S,
 )
+from engine.model.redis_url import parse_redis_url
 from engine.model.snapshots import LinkState, RedisSnapshot
 from engine.ports.clock import Clock
 from engine.redis_link._alignment import Alignment
+from engine.redis_link.connection import find_server
 from engine.redis_link.faults import LINK_FAULTS, LinkFault, NameInUse, cause_of
 from engine.redis_link.lease import Lease
 from engine.redis_link.managed_server import ManagedServer
@@ -95,6 +97,7 @@ class RedisLink:
         self._lease = Lease(node=settings.node, owner=settings.owner, number=self._stamper()["id"])
         self._held: Session | None = None
         self._name_in_use = False
+        self._secret = ""
         self._is_new_server = False
         self._state = LinkState.DISABLED if settings.is_standalone else LinkState.CONNECTING
         self._cause = settings.why
@@ -229,12 +232,15 @@ class RedisLink:
         give_up_ns = self._io_clock.monotonic_ns() + round(_SERVER_START_S * 1e9)
         while True:
             is_managed = self._settings.mode == "managed"
-            url = self._server.url if is_managed else self._settings.url
-            session = Session(url=url, node=self._settings.node, lease=self._lease)
+            session: Session | None = None
             try:
+                session = await self._make_session(
+                    self._server.url if is_managed else self._settings.url
+                )
                 await session.open()
             except LINK_FAULTS:
-                await self._drop(session)
+                if session is not None:
+                    await self._drop(session)
                 starting = is_managed and self._is_new_server and self._server.is_running()
                 if not starting or self._io_clock.monotonic_ns() > give_up_ns:
                     raise
@@ -243,6 +249,17 @@ class RedisLink:
                 self._answered()
                 self._held = session
                 return session
+
+    async def _make_session(self, url: str) -> Session:
+        settings = self._settings
+        address = parse_redis_url(url)
+        self._secret = address.password
+        return Session(
+            address=await find_server(address, settings.ca_file),
+            ca_file=settings.ca_file,
+            node=settings.node,
+            lease=self._lease,
+        )
 
     async def _hold(self, session: Session) -> None:
         """Use a session until its first fault, which is raised."""
@@ -316,7 +333,9 @@ class RedisLink:
 
     def _lost_by(self, error: BaseException) -> None:
         self._name_in_use = isinstance(error, NameInUse)
-        self._lost(cause_of(error))
+        cause = cause_of(error)
+        # A server may quote what it was sent, and the first thing it is sent is the password.
+        self._lost(cause.replace(self._secret, "***") if self._secret else cause)
 
     def _lost(self, cause: str) -> None:
         if self._lost_ns is not None:

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from engine.model.config import RedisSection
+from engine.model.redis_url import redacted
 
 _SERVERS = ("redis-server", "valkey-server")
 
@@ -30,8 +31,12 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     run_folder: Path
     owner: str
     url: str = ""
+    ca_file: str = ""
     server: str = ""
     stream_max_events: int = 1_000_000
+
+    def __repr__(self) -> str:
+        return f"LinkSettings({self.node!r}, {self.mode}, {redacted(self.url)!r}, {self.why!r})"
 
     @property
     def is_standalone(self) -> bool:
@@ -70,6 +75,7 @@ def choose(
         run_folder=run_folder,
         owner=f"{socket.gethostname()}:{run_folder.parent.absolute()}",
         url=section.url if mode == "url" else "",
+        ca_file=section.ca_file,
         server=server if mode == "managed" else "",
         stream_max_events=section.stream_max_events,
     )

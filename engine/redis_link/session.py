@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from engine.model.limits import REDIS_PING_INTERVAL_S, REDIS_TIMEOUT_S
+from engine.model.limits import REDIS_PING_INTERVAL_S
+from engine.model.redis_url import RedisAddress
+from engine.redis_link.connection import make_client
 from engine.redis_link.lease import Lease
 from engine.redis_link.node_stream import Command, NodeStream
 
@@ -22,9 +20,9 @@ from engine.redis_link.node_stream import Command, NodeStream
 class Session:
     """The two connections. Every fault is raised to the caller; none is retried here."""
 
-    def __init__(self, *, url: str, node: str, lease: Lease) -> None:
-        self._commands = _client(url)
-        self._watcher = _client(url)
+    def __init__(self, *, address: RedisAddress, ca_file: str, node: str, lease: Lease) -> None:
+        self._commands = make_client(address, ca_file)
+        self._watcher = make_client(address, ca_file)
         # redis-py does not type these.
         self._command: Command = self._commands.execute_command
         self._watch: Command = self._watcher.execute_command
@@ -66,19 +64,6 @@ class Session:
         """Drop both connections; what a frozen server still has to read is not waited for."""
         for client in (self._commands, self._watcher):
             await client.connection_pool.disconnect()
-
-
-def _client(url: str) -> Redis:
-    return Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-        health_check_interval=0,
-        max_connections=1,
-        protocol=2,
-    )
 
 
 __all__ = ["Session"]

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import redis
 
+from engine.model.redis_url import parse_redis_url
 from engine.model.snapshots import EngineSnapshot
 from engine.redis_link.faults import NameInUse
 from engine.redis_link.lease import Lease
@@ -150,13 +151,17 @@ async def test_the_same_data_directory_takes_its_name_back_at_once(
             assert again.link.snapshot().fence == 2
 
 
+def _session(server: RealRedis, lease: Lease) -> Session:
+    return Session(address=parse_redis_url(server.url), ca_file="", node="desk", lease=lease)
+
+
 async def test_who_slept_through_the_loss_of_the_lease_writes_nothing(
     tmp_path: Path, redis_server: RealRedis
 ) -> None:
     one = Lease(node="desk", owner="one", number="1")
     two = Lease(node="desk", owner="two", number="2")
-    asleep = Session(url=redis_server.url, node="desk", lease=one)
-    awake = Session(url=redis_server.url, node="desk", lease=two)
+    asleep = _session(redis_server, one)
+    awake = _session(redis_server, two)
     await asleep.open()
     with pytest.raises(NameInUse, match="in use by another engine \\(one, process"):
         await awake.open()

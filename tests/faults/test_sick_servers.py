@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,36 +18,15 @@ import redis
 
 from engine.model.events import LinkChanged, RedisLost
 from engine.redis_link.faults import cause_of
+from tests.faults.conftest import StartServer
 from tests.faults.link_desk import LinkDesk, link_desk, read_stream
-from tests.real_redis import RealRedis, find_redis_server, free_port
+from tests.real_redis import RealRedis, free_port
 from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.timeout(60),
     pytest.mark.allow_log("Redis is away|Redis stream:|slow handler|handler .* took"),
 ]
-StartServer = Callable[..., RealRedis]
-
-
-@pytest.fixture
-def start_server() -> Iterator[StartServer]:
-    """Starts servers with options of their own; ends them all."""
-    binary = find_redis_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server here; packaging/test.py installs one")
-    servers: list[RealRedis] = []
-
-    def start(*options: str, persistent: bool = False) -> RealRedis:
-        server = RealRedis(binary=binary, persistent=persistent, options=options)
-        servers.append(server)
-        server.start()
-        return server
-
-    try:
-        yield start
-    finally:
-        for server in servers:
-            server.close()
 
 
 class Sickness(NamedTuple):
