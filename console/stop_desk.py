@@ -107,7 +107,9 @@ class StopDesk(QObject):
         self._commands.send(
             "pause",
             title,
-            lambda: self._client.pause_closing(paused=paused, reason="in the main window"),
+            lambda: self._client.pause_closing(
+                paused=paused, reason="in the main window", author=self._author
+            ),
         )
 
     def _copy(self) -> None:

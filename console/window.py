@@ -88,6 +88,7 @@ class MainWindow(QWidget):
         self._may_close = False
         self._close_when_flat = False
         self._was_latched: tuple[bool, EmergencyState] | None = None
+        self._author = author
         self._make_parts(loop, author)
         self._make_viewmodels()
         self._lay_out()
@@ -338,7 +339,8 @@ class MainWindow(QWidget):
         self.stop_desk.note_press(self.stop_button, self._engine)
         self.sheets.dismiss()
         self.show_page("overview")
-        self.pacer.refresh_now()
+        # The face is told above; the rest is painted in the next turn, behind the first cancels.
+        self.pacer.refresh_soon()
 
     def _on_safety_event(self, event: Event) -> None:
         # Safety events bypass the pace: the picture follows in the loop's next turn. Painting here
@@ -349,19 +351,23 @@ class MainWindow(QWidget):
 
     def _hold_entries(self) -> None:
         self.commands.send(
-            "halt", "Hold entries", lambda: self._client.halt(reason="held in the main window")
+            "halt",
+            "Hold entries",
+            lambda: self._client.halt(reason="held in the main window", author=self._author),
         )
 
     def _allow_entries(self) -> None:
         self.commands.send(
             "resume",
             "Allow entries",
-            lambda: self._client.resume(reason="allowed in the main window"),
+            lambda: self._client.resume(reason="allowed in the main window", author=self._author),
         )
 
     def _start(self) -> None:
         self.commands.send(
-            "start", "START", lambda: self._client.start(reason="held in the main window")
+            "start",
+            "START",
+            lambda: self._client.start(reason="held in the main window", author=self._author),
         )
 
     def _acknowledge(self, alarm: str) -> None:

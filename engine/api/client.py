@@ -74,23 +74,27 @@ class EngineClient(Protocol):
         """Emergency stop. On return no entry leaves; closing goes on by itself."""
         ...
 
-    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
+    async def pause_closing(
+        self, *, paused: bool, reason: str, author: str = "operator"
+    ) -> CommandResult:
         """Under a latch: stop or go on closing positions; the latch is kept."""
         ...
 
-    async def halt(self, *, reason: str) -> CommandResult:
+    async def halt(self, *, reason: str, author: str = "operator") -> CommandResult:
         """No new risk, resting entries cancelled, positions kept, exits run."""
         ...
 
-    async def resume(self, *, reason: str) -> CommandResult:
+    async def resume(self, *, reason: str, author: str = "operator") -> CommandResult:
         """End a halt."""
         ...
 
-    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
+    async def reduce_only(
+        self, *, on: bool, reason: str, author: str = "operator"
+    ) -> CommandResult:
         """Switch the operator's reduce-only on or off."""
         ...
 
-    async def start(self, *, reason: str) -> CommandResult:
+    async def start(self, *, reason: str, author: str = "operator") -> CommandResult:
         """READY → RUNNING, or the unmet conditions."""
         ...
 

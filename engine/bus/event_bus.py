@@ -449,6 +449,11 @@ class EventBus:
         return self._saturation.shuts_gate(self._clock.monotonic_ns())
 
     @property
+    def errors(self) -> int:
+        """How often a handler raised."""
+        return sum(channel.errors for channel in self._channels.values())
+
+    @property
     def size(self) -> int:
         """Events waiting now."""
         return len(self._queue)

@@ -38,6 +38,7 @@ _LOOK_UP_EVERY_S = 5.0
 # "Not there" counts only after the receive window (at most 1 s for entries) and half a minute.
 _ABSENT_AFTER_NS = 31_000_000_000
 _ROUND_TRIPS_KEPT = 1_024
+_OUTCOMES_KEPT = 100
 _ONCE_ACCEPTED = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 
 
@@ -70,6 +71,8 @@ class EntrySender:
         self.sent = 0
         self.rejected = 0
         self._resolving: set[ClientOrderId] = set()
+        # The last outcomes, True for a rejected one.
+        self._outcomes: deque[bool] = deque(maxlen=_OUTCOMES_KEPT)
         self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS_KEPT)
 
     def round_trip_ms_p99(self) -> float | None:
@@ -78,6 +81,10 @@ class EntrySender:
             return None
         ordered = sorted(self._round_trips_ms)
         return ordered[int(0.99 * (len(ordered) - 1))]
+
+    def recent_rejects(self) -> tuple[int, int]:
+        """Rejected ones, and how many, of the last 100 entries that were answered."""
+        return sum(self._outcomes), len(self._outcomes)
 
     async def enter(self, signal: Signal) -> tuple[Reason, ...]:
         """Carry one signal to the venue; the reasons when it was blocked, empty when it was
@@ -130,6 +137,7 @@ class EntrySender:
                 self._end(identifier, OrderTrigger.DENIED_BY_US, error, error.reason_codes)
             except Refused as error:
                 self.rejected += 1
+                self._outcomes.append(True)
                 self._end(identifier, OrderTrigger.VENUE_REJECTED, error, (error.code,))
             except NotExecuted as error:
                 if attempt < len(_RETRY_S):
@@ -152,6 +160,7 @@ class EntrySender:
         began = self._stopwatch()
         ack = await within(self._clock, _ANSWER_S, self._entry.place(approved))
         self._round_trips_ms.append((self._stopwatch() - began) / 1_000_000)
+        self._outcomes.append(False)
         record = self._desk.get(identifier)
         if record is not None and not record.state.is_final:  # The stream may have been faster.
             self._desk.move(

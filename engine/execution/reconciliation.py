@@ -38,6 +38,7 @@ _EVERY_S = 60.0
 _OVERLAP_NS = 60_000_000_000
 _SETTLE_AFTER_NS = 5_000_000_000
 _SECOND_READ_S = 1.0
+_OF_POSITIONS = frozenset({"phantom", "orphan", "size_mismatch"})
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,11 @@ class Reconciliation:
         self._running = False
         self.divergences = 0
         self.last_ok_ns: int | None = None
+        # What the last run found of positions that differed; empty when they agreed.
+        self.mismatch = ""
+        # Balance differing in two runs, with both figures; empty while they agree.
+        self.balance_gap = ""
+        self._gap_before = ""
 
     async def watch(self, *, on_failed: Callable[[str], None]) -> None:
         """Run every 60 s; `on_failed` hears why a run failed, and "" when one succeeded."""
@@ -101,6 +107,7 @@ class Reconciliation:
             found += self._adopt_orphans(orders)
             await self._settle(orders)
             found += await self._compare(differences)
+            await self._compare_balance(differences)
         finally:
             self._running = False
             self._booking.release()
@@ -218,6 +225,15 @@ class Reconciliation:
             )
         return found
 
+    async def _compare_balance(self, differences: list[Difference]) -> None:
+        """Our ledger against the venue's wallet; a gap counts when two runs find the same."""
+        theirs = (await within(self._clock, _READ_S, self._reads.balance())).balance
+        ours = self._ledger.account().balance
+        # A fill on its way explains a gap; the next run will tell.
+        gap = "" if ours == theirs or differences else f"ours {ours:f}, the venue's {theirs:f}"
+        self.balance_gap = gap if gap == self._gap_before else ""
+        self._gap_before = gap
+
     def _infer(self, symbol: Symbol, missing: Decimal, position: VenuePosition | None) -> None:
         """Book what the venue's position proves happened, at the best price known."""
         mark = self._ledger.mark_of(symbol)
@@ -246,6 +262,11 @@ class Reconciliation:
 
     def _report(self, positions: tuple[VenuePosition, ...], found: list[Divergence]) -> None:
         self.divergences += len(found)
+        differing = [entry for entry in found if entry.kind in _OF_POSITIONS]
+        self.mismatch = ", ".join(
+            f"{entry.symbol} {entry.kind}: ours {entry.ours}, venue {entry.venue}"
+            for entry in differing
+        )
         self.last_ok_ns = self._clock.now_ns()
         for entry in found:
             _log.warning("divergence: %s", entry)

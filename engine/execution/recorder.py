@@ -38,7 +38,9 @@ def announce(bus: EventBus, event: Event, *, journaled: bool = False) -> None:
 class Recorder:
     """The one way of execution to the database and, after the commit, to the bus."""
 
-    def __init__(self, *, bus: EventBus, clock: Clock) -> None:
+    def __init__(self, *, bus: EventBus, clock: Clock, on_caught_up: Callable[[], None]) -> None:
+        """`on_caught_up` saves once more what has no time of its own: the account's totals."""
+        self._on_caught_up = on_caught_up
         self._bus = bus
         self._clock = clock
         self._backlog: deque[_Change] = deque()
@@ -99,6 +101,8 @@ class Recorder:
 
     async def retry_backlog(self) -> None:
         """One attempt at everything that waits; stops at the first that is refused again."""
+        if not self._backlog:
+            return
         while self._backlog:
             change = self._backlog[0]
             try:
@@ -107,6 +111,8 @@ class Recorder:
                 return
             self._backlog.popleft()
             self._publish(change)
+        # A change that was in flight when an earlier one failed may have got through before it.
+        self._on_caught_up()
 
 
 __all__ = ["Recorder", "Write", "announce"]

@@ -71,7 +71,8 @@ class ExecutionService:
         self._tasks = tasks
         self._hooks = hooks
         self._ledger = books.ledger
-        self.recorder = Recorder(bus=bus, clock=clock)
+        self._store = books.store
+        self.recorder = Recorder(bus=bus, clock=clock, on_caught_up=self._save_totals)
         self.desk = OrderDesk(
             store=books.store,
             recorder=self.recorder,
@@ -154,6 +155,10 @@ class ExecutionService:
             tasks=self._tasks,
             profile=judgement.profile,
         )
+
+    def _save_totals(self) -> None:
+        totals = self._ledger.totals
+        self.recorder.save(lambda: self._store.record_totals(totals), ())
 
     def _booked(self, symbol: Symbol) -> None:
         self.protection.look(symbol)

@@ -141,7 +141,7 @@ class AlarmDesk:
         """The cause is gone; harmless when it never was."""
         alarm = self._alarms.get((self._table[code].code, key))
         if alarm is not None:
-            self._set(alarm, condition=False, text=alarm.text, sequence=None)
+            self._set(alarm, condition=False, text="", sequence=None)
 
     def measure(self, code: str, value: float, text: str = "", *, key: str = "") -> None:
         """A new value of an analogue alarm: on from its set-point, off below its clear-point."""
@@ -237,7 +237,10 @@ class AlarmDesk:
 
     def _set(self, alarm: _Alarm, *, condition: bool, text: str, sequence: int | None) -> None:
         now = self._clock.monotonic_ns()
-        alarm.text = text or alarm.text or alarm.spec.title
+        if text:
+            alarm.text = f"{alarm.spec.title}: {text}"
+        elif not alarm.text:
+            alarm.text = alarm.spec.title
         if condition != alarm.condition:
             alarm.condition = condition
             alarm.since = now

@@ -314,13 +314,6 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "Look at the order at the venue.",
     ),
     _row(
-        "COMPONENT_GAVE_UP",
-        2,
-        "A component failed five times",
-        "It is off until somebody acts.",
-        "Read its last error, then retry.",
-    ),
-    _row(
         "CLOCK_JUMP",
         2,
         "The clock jumped",
@@ -354,7 +347,7 @@ _TABLE: tuple[AlarmSpec, ...] = (
             "JOURNAL_BEHIND",
             3,
             "Disk short, or journal above 80 % of its size",
-            "Old telemetry is deleted first.",
+            "Acknowledged events are pruned first; the rest waits for Redis.",
             "Free disk space.",
         ),
         on_delay_s=60.0,

@@ -156,6 +156,16 @@ class Journal:
         """Committed events that the other side has not acknowledged."""
         return self._pending
 
+    @property
+    def dead_lettered(self) -> int:
+        """Events that were refused for good and are parked."""
+        return self._dead_lettered
+
+    @property
+    def bytes(self) -> int:
+        """Size of the rows that are kept."""
+        return self._bytes
+
     def tail_seq(self) -> int:
         """The newest committed sequence number; 0 when nothing was ever written."""
         return self._tail_seq

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from engine.kernel.parts import Parts
 from engine.model.emergency import EmergencyState, TripSource
+from engine.model.events import EmergencyTriggered
 from engine.model.ids import Symbol
 from engine.model.orders import OrderState
 from engine.model.snapshots import LinkState
@@ -17,6 +18,13 @@ from engine.risk import DrawdownState, GovernorState
 
 _LOOK_S = 1.0
 _UNPROTECTED_NS = 5_000_000_000
+_MINUTE_NS = 60_000_000_000
+_RECENT_S = 60.0
+_QUEUE_WORTH_WORDS = 0.5
+# console.md, alarm 9: more than 3 % of the entries of the last while, once there are enough to
+# tell.
+_REJECT_RATIO = 0.03
+_REJECTS_OF_AT_LEAST = 10
 _CODE_OF_SOURCE: Mapping[TripSource, str] = {
     TripSource.DRAWDOWN: "DRAWDOWN_HARD",
     TripSource.DAILY_LOSS: "DAILY_LOSS",
@@ -33,9 +41,15 @@ class AlarmWatch:
     def __init__(self, *, parts: Parts) -> None:
         self._parts = parts
         self._alarms = parts.alarms
+        self._raised: dict[str, set[str]] = {}
         self._trips_told: set[str] = set()
         self._naked_since: dict[Symbol, int] = {}
-        self._held_keys: dict[str, set[str]] = {}
+        self._handler_errors = 0
+        self._handler_errors_ns = -_MINUTE_NS
+        # A stop shows its first cause at once, not at the next look.
+        parts.bus.subscribe(
+            lambda _: self._look_at_stop(), types=(EmergencyTriggered,), name="alarms of the stop"
+        )
 
     async def run(self) -> None:
         """Look for ever."""
@@ -47,53 +61,63 @@ class AlarmWatch:
         """One look at everything."""
         self._look_at_stop()
         self._look_at_risk()
-        self._look_at_infrastructure()
+        self._look_at_links()
+        self._look_at_queue_and_journal()
         self._look_at_orders()
+        self._look_at_positions()
         self._alarms.tick()
         # The latch may have been closed from outside; the state word follows it.
         self._parts.mode.tell()
 
+    # --- telling ----------------------------------------------------------------------------------
+
     def _state(self, code: str, text: str) -> None:
         """Raise with a text, clear with an empty one."""
-        if text:
-            self._alarms.raise_alarm(code, text)
-        else:
-            self._alarms.clear_alarm(code)
+        self._keyed(code, {"": text} if text else {})
 
     def _keyed(self, code: str, texts: Mapping[str, str]) -> None:
         """Raise one alarm a key, clear those whose key is gone."""
+        raised = self._raised.get(code)
+        if not texts and not raised:
+            return
         for key, text in texts.items():
             self._alarms.raise_alarm(code, text, key=key)
-        for key in self._held_keys.get(code, set()) - set(texts):
+        for key in (raised or set()) - set(texts):
             self._alarms.clear_alarm(code, key=key)
-        self._held_keys[code] = set(texts)
+        self._raised[code] = set(texts)
+
+    # --- the stop and risk ------------------------------------------------------------------------
 
     def _look_at_stop(self) -> None:
-        stop = self._parts.stop.snapshot()
+        parts = self._parts
+        if not parts.stop.is_latched() and not self._trips_told:
+            return
+        stop = parts.stop.snapshot()
         for number, trip in enumerate(stop.trips):
             if trip.id not in self._trips_told:
                 self._trips_told.add(trip.id)
                 code = _CODE_OF_SOURCE.get(trip.source, "STOP_PRESSED")
+                if trip.source is TripSource.LATCH_FILE and not stop.damage:
+                    code = "LATCH_DISAGREES"
                 self._alarms.raise_alarm(code, trip.reason, key=trip.id, sequence=number)
-        if not stop.trips and self._trips_told:
-            for code in {*_CODE_OF_SOURCE.values(), "STOP_PRESSED"}:
+        if not stop.trips:
+            for code in {*_CODE_OF_SOURCE.values(), "STOP_PRESSED", "LATCH_DISAGREES"}:
                 for identifier in self._trips_told:
                     self._alarms.clear_alarm(code, key=identifier)
             self._trips_told.clear()
             self._alarms.release_first_out()
-        not_flat = stop.state is EmergencyState.INCOMPLETE
         open_text = f"{stop.positions_open} positions, {stop.orders_open} orders are open"
+        not_flat = stop.state is EmergencyState.INCOMPLETE
         self._state("STOP_NOT_FLAT", open_text if not_flat else "")
-        self._state("CLOSING_PAUSED", "paused by the operator" if stop.paused else "")
+        self._state("CLOSING_PAUSED", "by the operator" if stop.paused else "")
 
     def _look_at_risk(self) -> None:
         parts = self._parts
-        state, drawdown = parts.breaker.state, parts.breaker.drawdown
-        blind = ", ".join(sorted(parts.mark_watch.blind))
-        self._state("DRAWDOWN_UNKNOWN", f"no price for {blind}" if blind else "")
-        soft = state is DrawdownState.SOFT and drawdown is not None
+        drawdown, rung = parts.breaker.drawdown, parts.governor.state
+        blind = parts.mark_watch.blind
+        self._state("DRAWDOWN_UNKNOWN", ", ".join(sorted(blind)))
+        soft = drawdown is not None and parts.breaker.state is DrawdownState.SOFT
         self._state("DRAWDOWN_SOFT", f"{(drawdown or 0) * 100:.2f} % from the peak" if soft else "")
-        rung = parts.governor.state
         self._state("GOVERNOR_RUNG", "" if rung is GovernorState.NORMAL else rung.value)
         reduce_why = None
         if soft:
@@ -102,64 +126,93 @@ class AlarmWatch:
             reduce_why = f"governor {rung.value}"
         parts.mode.set_automatic_reduce_only(reduce_why)
 
-    def _look_at_infrastructure(self) -> None:
+    # --- infrastructure ---------------------------------------------------------------------------
+
+    def _look_at_links(self) -> None:
         parts = self._parts
-        profile = parts.policy.active()
-        size, capacity = parts.bus.size, parts.bus.capacity
-        fill = f"{size / capacity * 100:.0f} % full, {size} of {capacity}"
-        self._alarms.measure("QUEUE_FILL", size / capacity, fill)
-        self._alarms.measure("QUEUE_CRITICAL", size / capacity, fill)
-        redis = parts.redis.snapshot()
-        down = redis.state in {LinkState.DOWN, LinkState.CONNECTING}
-        self._state("NODE_NAME_IN_USE", redis.cause if redis.name_in_use else "")
-        away = down and not redis.name_in_use
-        self._state("REDIS_DOWN", redis.cause or "no connection" if away else "")
+        if not parts.redis.is_standalone:
+            redis = parts.redis.snapshot()
+            self._state("NODE_NAME_IN_USE", redis.cause if redis.name_in_use else "")
+            down = redis.state in {LinkState.DOWN, LinkState.CONNECTING}
+            away = down and not redis.name_in_use
+            self._state("REDIS_DOWN", redis.cause or "no connection" if away else "")
         writer = parts.storage.writer
-        database = "" if writer.healthy else writer.last_error
-        self._state("DATABASE_DOWN", database)
-        age_s = parts.policy.age_s()
-        old = age_s is None or age_s > profile.max_policy_age_s
+        self._state("DATABASE_DOWN", "" if writer.healthy else writer.last_error)
+        age_s, limit_s = parts.policy.age_s(), parts.policy.active().max_policy_age_s
+        old = age_s is None or age_s > limit_s
         self._state("POLICY_TOO_OLD", f"not confirmed for {age_s or 0:.0f} s" if old else "")
         self._state("POLICY_MISMATCH", parts.policy.fault)
         connected = parts.venue.is_connected()
-        self._state("VENUE_STREAM_DOWN", "" if connected else "the private stream is down")
-        limit_s = float(profile.max_market_data_age_s)
-        held = {position.symbol for position in parts.ledger.positions()}
-        stale = {
-            str(symbol): f"{symbol}: last price {age:.1f} s ago"
-            for symbol, age in parts.market.ages_s().items()
-            if age > limit_s and symbol in held
-        }
-        self._keyed("MARKET_DATA_STALE", stale)
-        journal = parts.storage.journal.snapshot()
+        self._state("VENUE_STREAM_DOWN", "" if connected else "not connected")
+
+    def _look_at_queue_and_journal(self) -> None:
+        parts, bus = self._parts, self._parts.bus
+        fill = bus.size / bus.capacity
+        words = f"{fill * 100:.0f} % full" if fill >= _QUEUE_WORTH_WORDS else ""
+        self._alarms.measure("QUEUE_FILL", fill, words)
+        self._alarms.measure("QUEUE_CRITICAL", fill, words)
+        dropped_s = bus.since_last_drop_s()
+        recent = dropped_s is not None and dropped_s < _RECENT_S
+        self._state("EVENTS_DROPPED", f"last {dropped_s or 0:.0f} s ago" if recent else "")
+        errors, now_ns = bus.errors, parts.clock.monotonic_ns()
+        if errors > self._handler_errors:
+            self._handler_errors, self._handler_errors_ns = errors, now_ns
+        failing = now_ns - self._handler_errors_ns < _MINUTE_NS
+        self._state("HANDLER_FAILED", f"{errors} failures so far, see the log" if failing else "")
+        journal = parts.storage.journal
+        dead = journal.dead_lettered
+        self._state("DEAD_LETTER", f"{dead} events are parked" if dead else "")
         used = journal.bytes / parts.options.configuration.journal.max_bytes
         self._alarms.measure("JOURNAL_BEHIND", used, f"{used * 100:.0f} % of its cap")
 
+    # --- orders and positions ---------------------------------------------------------------------
+
     def _look_at_orders(self) -> None:
         parts = self._parts
-        unresolved = {
-            str(record.client_order_id): f"{record.intent.symbol} {record.client_order_id}"
-            for record in parts.execution.desk.open_orders()
-            if record.state in {OrderState.UNRESOLVED, OrderState.LOST}
-        }
-        self._keyed("ORDER_UNRESOLVED", unresolved)
-        now_ns = parts.clock.monotonic_ns()
-        naked: dict[str, str] = {}
-        bare = {
-            position.symbol
-            for position in parts.ledger.positions()
-            if parts.execution.protection.trigger_price(position.symbol) is None
-        }
-        self._naked_since = {
-            symbol: self._naked_since.get(symbol, now_ns) for symbol in sorted(bare)
-        }
-        for symbol, since_ns in self._naked_since.items():
-            if now_ns - since_ns > _UNPROTECTED_NS:
-                naked[symbol] = f"{symbol} has had no stop for {(now_ns - since_ns) / 1e9:.0f} s"
-        self._keyed("POSITION_UNPROTECTED", naked)
-        p99 = parts.execution.entries.round_trip_ms_p99()
+        execution = parts.execution
+        self._keyed(
+            "ORDER_UNRESOLVED",
+            {
+                str(record.client_order_id): f"{record.intent.symbol} {record.client_order_id}"
+                for record in execution.desk.open_orders()
+                if record.state in {OrderState.UNRESOLVED, OrderState.LOST}
+            },
+        )
+        rejected, sent = execution.entries.recent_rejects()
+        many = sent >= _REJECTS_OF_AT_LEAST and rejected / sent > _REJECT_RATIO
+        self._state("ORDER_REJECTS", f"{rejected} of the last {sent}" if many else "")
+        p99 = execution.entries.round_trip_ms_p99()
         if p99 is not None:
             self._alarms.measure("ORDER_ROUND_TRIP", p99, f"{p99:.0f} ms")
+        reconciliation = execution.reconciliation
+        self._state("POSITION_MISMATCH", reconciliation.mismatch)
+        self._state("LEDGER_DIFFERS", reconciliation.balance_gap)
+
+    def _look_at_positions(self) -> None:
+        parts = self._parts
+        positions = parts.ledger.positions()
+        if not (positions or self._naked_since or self._raised.get("MARKET_DATA_STALE")):
+            return
+        limit_s = float(parts.policy.active().max_market_data_age_s)
+        ages = parts.market.ages_s()
+        stale = {
+            str(position.symbol): f"{position.symbol}: {ages[position.symbol]:.1f} s old"
+            for position in positions
+            if ages.get(position.symbol, 0.0) > limit_s
+        }
+        self._keyed("MARKET_DATA_STALE", stale)
+        now_ns = parts.clock.monotonic_ns()
+        self._naked_since = {
+            position.symbol: self._naked_since.get(position.symbol, now_ns)
+            for position in positions
+            if parts.execution.protection.trigger_price(position.symbol) is None
+        }
+        naked = {
+            str(symbol): f"{symbol} for {(now_ns - since_ns) / 1e9:.0f} s"
+            for symbol, since_ns in self._naked_since.items()
+            if now_ns - since_ns > _UNPROTECTED_NS
+        }
+        self._keyed("POSITION_UNPROTECTED", naked)
 
 
 __all__ = ["AlarmWatch"]

@@ -41,6 +41,7 @@ from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.parts import Parts
+from engine.kernel.standing import HALTED, REDUCE_ONLY
 from engine.kernel.storage import Storage, open_storage
 from engine.model.events import Event, MarketTick
 from engine.model.instrument import paper_instrument
@@ -135,6 +136,7 @@ class _Builder:
         self._strategy()
         parts = self._parts()
         self.kernel = Kernel(parts=parts, client=LocalClient(parts=parts), faults=self.faults)
+        self._restore()
         return self.kernel
 
     async def abandon(self) -> None:
@@ -401,6 +403,18 @@ class _Builder:
                     signals.submit(signal)
 
         self.bus.subscribe(on_tick, types=(MarketTick,), name="account and strategy")
+
+    def _restore(self) -> None:
+        """What the last run left, before anything is started or shown. The latch last: a latched
+        stop goes on at once.
+        """
+        state = self.storage.open_state
+        self.execution.desk.restore(state.orders)
+        self.execution.booking.restore(state.executions, last_fill_ns=state.last_fill_ns)
+        self.alarms.restore(state.alarms)
+        self.mode.set_halted(state.standing.get(HALTED))
+        self.mode.set_operator_reduce_only(state.standing.get(REDUCE_ONLY))
+        self.stop.restore(self.storage.latch_state)
 
     def _parts(self) -> Parts:
         return Parts(

@@ -59,20 +59,24 @@ class LocalClient:
     def trip(self, *, source: TripSource, reason: str, scope: Scope = Scope.NODE) -> Trip:
         return self._commands.trip(source=source, reason=reason, scope=scope)
 
-    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
-        return await self._commands.pause_closing(paused=paused, reason=reason)
+    async def pause_closing(
+        self, *, paused: bool, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        return await self._commands.pause_closing(paused=paused, reason=reason, author=author)
 
-    async def halt(self, *, reason: str) -> CommandResult:
-        return await self._commands.halt(reason=reason)
+    async def halt(self, *, reason: str, author: str = "operator") -> CommandResult:
+        return await self._commands.halt(reason=reason, author=author)
 
-    async def resume(self, *, reason: str) -> CommandResult:
-        return await self._commands.resume(reason=reason)
+    async def resume(self, *, reason: str, author: str = "operator") -> CommandResult:
+        return await self._commands.resume(reason=reason, author=author)
 
-    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
-        return await self._commands.reduce_only(on=on, reason=reason)
+    async def reduce_only(
+        self, *, on: bool, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        return await self._commands.reduce_only(on=on, reason=reason, author=author)
 
-    async def start(self, *, reason: str) -> CommandResult:
-        return await self._commands.start(reason=reason)
+    async def start(self, *, reason: str, author: str = "operator") -> CommandResult:
+        return await self._commands.start(reason=reason, author=author)
 
     async def reset(self, request: ResetRequest) -> CommandResult:
         return await self._reset.reset(request)

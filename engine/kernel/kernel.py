@@ -16,7 +16,7 @@ from typing import Any
 from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
 from engine.kernel.parts import Parts
-from engine.kernel.standing import HALTED, NEEDS_START, REDUCE_ONLY
+from engine.kernel.standing import NEEDS_START
 from engine.kernel.summary import digest, run_summary
 from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
@@ -66,10 +66,8 @@ class Kernel:
         parts = self._parts
         parts.mode.go(EngineState.STARTING, "starting")
         await self._step("link", self._link)
-        self._restore_books()
         if parts.storage.loss is not None:
             parts.alarms.raise_alarm("DATABASE_RESTORED", parts.storage.loss.text)
-        parts.stop.restore(parts.storage.latch_state)
         self._compare_trips()
         reconciled = await self._step("reconcile", self._reconcile)
         self._started = True
@@ -118,13 +116,6 @@ class Kernel:
         if await self._reconcile():
             self._parts.clock_jump.settle()
             self._parts.alarms.clear_alarm("CLOCK_JUMP")
-
-    def _restore_books(self) -> None:
-        parts, state = self._parts, self._parts.storage.open_state
-        parts.execution.desk.restore(state.orders)
-        parts.execution.booking.restore(state.executions, last_fill_ns=state.last_fill_ns)
-        parts.mode.set_halted(state.standing.get(HALTED))
-        parts.mode.set_operator_reduce_only(state.standing.get(REDUCE_ONLY))
 
     def _compare_trips(self) -> None:
         """A trip that the database knows uncleared and the latch does not is a stop (R-POL-6)."""

@@ -42,22 +42,22 @@ class OperatorCommands:
         self._parts.mode.tell()
         return trip
 
-    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
+    async def pause_closing(self, *, paused: bool, reason: str, author: str) -> CommandResult:
         if not self._parts.stop.pause(paused=paused, reason=reason):
             return self.result(ok=False, message="there is no stop to pause")
-        await self._audit("pause closing" if paused else "go on closing", reason)
+        await self._audit(author, "pause closing" if paused else "go on closing", reason)
         return self.result(ok=True, message="closing is paused" if paused else "closing goes on")
 
-    async def halt(self, *, reason: str) -> CommandResult:
+    async def halt(self, *, reason: str, author: str) -> CommandResult:
         """Hold entries: at once in memory, then durable; resting entries are cancelled."""
         why = reason or "held by the operator"
         self._parts.mode.set_halted(why)
         await self._remember(HALTED, why)
-        await self._audit("halt", reason)
+        await self._audit(author, "halt", reason)
         cancelled = await self._parts.execution.cancel_entries()
         return self.result(ok=True, message=f"entries are held; {cancelled} cancelled")
 
-    async def resume(self, *, reason: str) -> CommandResult:
+    async def resume(self, *, reason: str, author: str) -> CommandResult:
         if self._parts.mode.state is EngineState.LATCHED:
             return self.result(
                 ok=False,
@@ -65,20 +65,20 @@ class OperatorCommands:
                 unmet=(Condition(condition="not_latched", met=False, why="latched"),),
             )
         await self._remember(HALTED, None)
-        await self._audit("resume", reason)
+        await self._audit(author, "resume", reason)
         self._parts.mode.set_halted(None)
         return self.result(ok=True, message="entries are allowed again")
 
-    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
+    async def reduce_only(self, *, on: bool, reason: str, author: str) -> CommandResult:
         why = (reason or "reduce only, by the operator") if on else None
         if on:
             self._parts.mode.set_operator_reduce_only(why)
         await self._remember(REDUCE_ONLY, why)
-        await self._audit("reduce only on" if on else "reduce only off", reason)
+        await self._audit(author, "reduce only on" if on else "reduce only off", reason)
         self._parts.mode.set_operator_reduce_only(why)
         return self.result(ok=True, message="reduce only is " + ("on" if on else "off"))
 
-    async def start(self, *, reason: str) -> CommandResult:
+    async def start(self, *, reason: str, author: str) -> CommandResult:
         """READY → RUNNING when every condition is met; already running is fine."""
         mode = self._parts.mode
         if mode.base is EngineState.RUNNING and mode.state is not EngineState.LATCHED:
@@ -87,7 +87,7 @@ class OperatorCommands:
         if unmet:
             return self.result(ok=False, message="not started", unmet=unmet)
         await self._remember(NEEDS_START, None)
-        await self._audit("start", reason)
+        await self._audit(author, "start", reason)
         # The stop may have been pressed while the disk was busy: it wins.
         if mode.state is EngineState.LATCHED:
             await self._remember(NEEDS_START, "the stop was pressed during START")
@@ -104,9 +104,9 @@ class OperatorCommands:
     async def _remember(self, name: str, value: str | None) -> None:
         await self._parts.storage.store.record_standing(name, value)
 
-    async def _audit(self, what: str, why: str) -> None:
+    async def _audit(self, who: str, what: str, why: str) -> None:
         await self._parts.storage.store.append_audit(
-            who="operator", what=what, why=why, where="engine", ts_ns=self._parts.clock.now_ns()
+            who=who, what=what, why=why, where="engine", ts_ns=self._parts.clock.now_ns()
         )
 
 

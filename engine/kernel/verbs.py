@@ -44,6 +44,10 @@ def _text(args: Mapping[str, Any], name: str, default: str = "") -> str:
     return value
 
 
+def _author(args: Mapping[str, Any]) -> str:
+    return _text(args, "author", "operator")
+
+
 def _number(args: Mapping[str, Any], name: str) -> int:
     value = args.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -96,13 +100,19 @@ class Verbs:
         return result_json(self._client.answer())
 
     async def _halt(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        return result_json(await self._client.halt(reason=_text(args, "reason")))
+        return result_json(
+            await self._client.halt(reason=_text(args, "reason"), author=_author(args))
+        )
 
     async def _resume(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        return result_json(await self._client.resume(reason=_text(args, "reason")))
+        return result_json(
+            await self._client.resume(reason=_text(args, "reason"), author=_author(args))
+        )
 
     async def _start(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        return result_json(await self._client.start(reason=_text(args, "reason")))
+        return result_json(
+            await self._client.start(reason=_text(args, "reason"), author=_author(args))
+        )
 
     async def _reset(self, args: Mapping[str, Any]) -> dict[str, Any]:
         if args.get("acknowledge") is True:
@@ -113,14 +123,12 @@ class Verbs:
             clear=tuple(TripId(entry) for entry in _texts(args, "clear")),
             rebase=_texts(args, "rebase"),
             accept_residual=tuple(Symbol(entry) for entry in _texts(args, "accept_residual")),
-            author=_text(args, "author", "operator"),
+            author=_author(args),
         )
         return result_json(await self._client.reset(request))
 
     async def _backup(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        made = await self._client.back_up(
-            author=_text(args, "author", "operator"), reason=_text(args, "reason")
-        )
+        made = await self._client.back_up(author=_author(args), reason=_text(args, "reason"))
         return backup_json(made)
 
     async def _journal_list_dead(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +138,7 @@ class Verbs:
         seq = _number(args, "seq")
         try:
             new_seq = await self._client.requeue(
-                seq, author=_text(args, "author", "operator"), reason=_text(args, "reason")
+                seq, author=_author(args), reason=_text(args, "reason")
             )
         except StoreError as error:
             raise OperatorMessage(str(error)) from error
@@ -183,7 +191,7 @@ class Verbs:
             await self._client.update_policy(
                 changes,
                 base_version=base_version,
-                author=_text(args, "author", "operator"),
+                author=_author(args),
                 reason=_text(args, "reason"),
             )
         )
@@ -192,7 +200,7 @@ class Verbs:
         return result_json(
             await self._client.set_policy_mode(
                 _text(args, "name"),
-                author=_text(args, "author", "operator"),
+                author=_author(args),
                 reason=_text(args, "reason"),
             )
         )
@@ -201,7 +209,7 @@ class Verbs:
         return result_json(
             await self._client.rollback_policy(
                 _number(args, "version"),
-                author=_text(args, "author", "operator"),
+                author=_author(args),
                 reason=_text(args, "reason"),
             )
         )

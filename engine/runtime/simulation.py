@@ -18,6 +18,9 @@ from typing import TypeVar
 T = TypeVar("T")
 Probe = Callable[[], int]
 _BUSY_WAIT_S = 0.05
+# Sockets are asked every so-many turns: a system call costs as much as a simulated tick, and a
+# thread with work for us is known by its busy probe.
+_ASK_EVERY = 16
 
 
 class SimClock:
@@ -92,16 +95,21 @@ class _IdleSelector(selectors.DefaultSelector):
     def __init__(self, clock: SimClock) -> None:
         super().__init__()
         self._clock = clock
+        self._unasked = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout <= 0:
-            return super().select(0)
-        ready = super().select(0)
-        if ready:
-            return ready
-        if self._clock.is_busy():
+        clock = self._clock
+        is_idle = timeout is None or timeout > 0
+        if is_idle and clock.is_busy():
+            self._unasked = 0
             return super().select(_BUSY_WAIT_S if timeout is None else min(timeout, _BUSY_WAIT_S))
-        if self._clock.advance():
+        self._unasked += 1
+        if self._unasked >= _ASK_EVERY:
+            self._unasked = 0
+            ready = super().select(0)
+            if ready:
+                return ready
+        if not is_idle or clock.advance():
             return []
         return super().select(timeout)
 

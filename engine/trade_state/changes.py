@@ -54,8 +54,14 @@ def put_intent(connection: sqlite3.Connection, intent: Intent, *, node: str) -> 
 
 
 def put_order(connection: sqlite3.Connection, order: OrderRecord) -> None:
+    """Replace what is known, unless something newer is known: a change that was kept back by a sick
+    disk must not undo one that got through.
+    """
     connection.execute(
-        "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (client_order_id) DO UPDATE SET venue_order_id = excluded.venue_order_id,"
+        " state = excluded.state, is_open = excluded.is_open, updated_ns = excluded.updated_ns,"
+        " record = excluded.record WHERE excluded.updated_ns >= orders.updated_ns",
         (
             order.client_order_id,
             order.venue_order_id,
@@ -86,8 +92,12 @@ def put_fill(connection: sqlite3.Connection, fill: Fill) -> bool:
 
 
 def put_position(connection: sqlite3.Connection, position: PositionRecord) -> None:
+    """Replace what is known, unless something newer is known (see `put_order`)."""
     connection.execute(
-        "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+        "INSERT INTO positions VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (symbol) DO UPDATE SET quantity = excluded.quantity,"
+        " updated_ns = excluded.updated_ns, record = excluded.record"
+        " WHERE excluded.updated_ns >= positions.updated_ns",
         (
             position.symbol,
             format(position.quantity, "f"),

@@ -368,23 +368,27 @@ class FakeEngineClient:
             **fields,
         )
 
-    async def pause_closing(self, *, paused: bool, reason: str) -> CommandResult:
+    async def pause_closing(
+        self, *, paused: bool, reason: str, author: str = "operator"
+    ) -> CommandResult:
         self.alter(emergency=msgspec.structs.replace(self.now.emergency, paused=paused))
         return self._answer("pause_closing", asked={"paused": paused})
 
-    async def halt(self, *, reason: str) -> CommandResult:
+    async def halt(self, *, reason: str, author: str = "operator") -> CommandResult:
         self.alter(state=EngineState.HALTED)
         return self._answer("halt", asked={"reason": reason})
 
-    async def resume(self, *, reason: str) -> CommandResult:
+    async def resume(self, *, reason: str, author: str = "operator") -> CommandResult:
         self.alter(state=EngineState.RUNNING)
         return self._answer("resume", asked={"reason": reason})
 
-    async def reduce_only(self, *, on: bool, reason: str) -> CommandResult:
+    async def reduce_only(
+        self, *, on: bool, reason: str, author: str = "operator"
+    ) -> CommandResult:
         self.alter(state=EngineState.REDUCE_ONLY if on else EngineState.RUNNING)
         return self._answer("reduce_only", asked={"on": on})
 
-    async def start(self, *, reason: str) -> CommandResult:
+    async def start(self, *, reason: str, author: str = "operator") -> CommandResult:
         self.alter(state=EngineState.RUNNING)
         return self._answer("start", asked={"reason": reason})
 

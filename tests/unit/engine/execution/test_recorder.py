@@ -42,7 +42,11 @@ class _Bench:
         self.heard: list[str] = []
         self.bus.subscribe(self._hear)
         self.disk = _Disk()
-        self.recorder = Recorder(bus=self.bus, clock=clock)
+        self.caught_up = 0
+        self.recorder = Recorder(bus=self.bus, clock=clock, on_caught_up=self._catch_up)
+
+    def _catch_up(self) -> None:
+        self.caught_up += 1
 
     def _hear(self, event: Event) -> None:
         assert isinstance(event, EngineStateChanged)
@@ -94,6 +98,7 @@ async def test_a_refused_change_waits_with_everything_after_it_behind_it() -> No
     assert bench.disk.written == ["one", "two"]
     assert bench.heard == ["one", "two"]
     assert bench.recorder.is_healthy
+    assert bench.caught_up == 1, "what has no time of its own is saved once more"
 
 
 @pytest.mark.allow_log("could not be saved and is kept")
@@ -109,3 +114,4 @@ async def test_a_retry_stops_at_the_first_that_is_refused_again() -> None:
     await retry
     assert bench.recorder.backlog == 2
     assert bench.heard == []
+    assert bench.caught_up == 0

@@ -87,10 +87,13 @@ def test_raising_again_what_sounds_changes_its_text_and_tells_nothing() -> None:
     desk.alarms.raise_alarm("POSITION_UNPROTECTED", "BTCUSDT, try 2", key="BTCUSDT")
     desk.alarms.raise_alarm("POSITION_UNPROTECTED", "ETHUSDT", key="ETHUSDT")
     assert len(desk.published) == 2
-    assert {alarm.text for alarm in desk.alarms.snapshot()} == {"BTCUSDT, try 2", "ETHUSDT"}
+    assert {alarm.text for alarm in desk.alarms.snapshot()} == {
+        "Position without its protective stop: BTCUSDT, try 2",
+        "Position without its protective stop: ETHUSDT",
+    }
     desk.alarms.clear_alarm("POSITION_UNPROTECTED", key="BTCUSDT")
-    states = {alarm.text: alarm.state for alarm in desk.alarms.snapshot()}
-    assert states == {"BTCUSDT, try 2": "returned", "ETHUSDT": "new"}
+    states = {alarm.key: alarm.state for alarm in desk.alarms.snapshot()}
+    assert states == {"BTCUSDT": "returned", "ETHUSDT": "new"}
 
 
 def test_the_table_of_transitions() -> None:
