@@ -63,6 +63,7 @@ _WORDS_OF_REFUSAL = {
     "NOAUTH": "the server wants a password and none is configured",
     "NOPERM": "the server does not permit our user what the engine needs",
     "WRONGTYPE": "a key of ours holds something of another kind",
+    "UNBLOCKED": "the server has changed its role; it may be a replica now",
     "BUSY": "the server is busy with somebody's script",
 }
 # redis-py takes the first word off and makes it a class.

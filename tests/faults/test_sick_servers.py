@@ -386,6 +386,11 @@ async def test_a_replica_is_promoted_that_had_not_received_everything(
         desk.assert_mirrored(read_stream(replica.url))
 
 
+def test_a_wait_that_ended_with_the_masters_role_has_words() -> None:
+    ended = redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state")
+    assert cause_of(ended) == "the server has changed its role; it may be a replica now"
+
+
 def test_words_never_need_a_password() -> None:
     refused = redis.AuthenticationError("invalid username-password pair or user is disabled.")
     assert cause_of(refused) == "the server refuses our user name or password"
