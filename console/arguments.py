@@ -112,6 +112,14 @@ def _add_records(
         "--format", choices=["csv", "json"], default="csv", help="csv unless said otherwise"
     )
     _json(export)
+    for name, text in (
+        ("import-state", "take the closed trades of a legacy trade_state.json"),
+        ("import-buffer", "take the events of an old buffer, JSON lines or SQLite"),
+    ):
+        command = add(name, f"{text}; while no engine runs")
+        command.add_argument("file", metavar="FILE", help="what to import")
+        _reason(command)
+        _json(command)
     journal = _actions(add("journal", "events that Redis refused for good"), common)
     _json(journal("list-dead", "the newest of them, each with its number and error"))
     requeue = journal("requeue", "give one another try; it gets a new number at the tail")

@@ -28,11 +28,14 @@ from console.arguments import build_parser
 from console.record_commands import RECORD_COMMANDS, RecordsDoor, run_record_command
 from engine.control import CommandFailed, ControlClient, NoAnswer, NoEngine
 from engine.kernel import (
+    ImportRequest,
     Kernel,
     KernelOptions,
     back_up_offline,
     build_kernel,
     database_findings,
+    import_buffer,
+    import_state,
     latch_findings,
     load_configuration,
     read_audit,
@@ -368,12 +371,23 @@ def _records_door(configuration: Configuration, data_dir: Path) -> RecordsDoor:
             raise _Exit(1, f"{verb}: {error}") from error
         return answer
 
+    def request(path: Path, reason: str) -> ImportRequest:
+        return ImportRequest(
+            path=path,
+            data_dir=data_dir,
+            configuration=configuration,
+            author=_author(),
+            reason=reason,
+        )
+
     return RecordsDoor(
         ask=ask,
         author=_author(),
         back_up_offline=lambda: back_up_offline(data_dir, configuration),
         verify_audit=lambda: verify_audit(data_dir),
         read_audit=lambda: read_audit(data_dir),
+        import_state=lambda path, reason: import_state(request(path, reason)),
+        import_buffer=lambda path, reason: import_buffer(request(path, reason)),
     )
 
 

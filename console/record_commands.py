@@ -1,4 +1,5 @@
-"""The commands about records: `backup`, `audit`, `journal`.
+"""The commands about records: `backup`, `audit`, `journal`, `import-state`,
+`import-buffer`.
 
 Each asks the engine that runs on the data directory, or works on the files when none does. What
 needs the engine's own code is handed in by `console.cli`, the only place that may import it.
@@ -13,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _BACKUP_S = 600.0
@@ -32,6 +34,9 @@ class RecordsDoor:
     back_up_offline: Callable[[], dict[str, Any]]
     verify_audit: Callable[[], dict[str, Any]]
     read_audit: Callable[[], list[dict[str, Any]]]
+    # Of a file, for a reason.
+    import_state: Callable[[Path, str], dict[str, Any]]
+    import_buffer: Callable[[Path, str], dict[str, Any]]
 
 
 def run_record_command(arguments: argparse.Namespace, door: RecordsDoor) -> int:
@@ -61,6 +66,28 @@ def _audit(arguments: argparse.Namespace, door: RecordsDoor) -> int:
     writer = csv.DictWriter(sys.stdout, _AUDIT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(entries)
+    return 0
+
+
+def _import_state(arguments: argparse.Namespace, door: RecordsDoor) -> int:
+    report = door.import_state(Path(arguments.file), arguments.reason)
+    lines = [f"{len(report['taken'])} trades taken, {len(report['refused'])} refused"]
+    lines += [f"refused  {trade}: {why}" for trade, why in report["refused"].items()]
+    lines += [
+        f"unknown  {trade}: {', '.join(keys)}" for trade, keys in report["unknown_keys"].items()
+    ]
+    _print(arguments, report, "\n".join(lines) + "\n")
+    return 0
+
+
+def _import_buffer(arguments: argparse.Namespace, door: RecordsDoor) -> int:
+    report = door.import_buffer(Path(arguments.file), arguments.reason)
+    lines = [
+        f"{report['imported']} events taken, {report['duplicates']} were here already,"
+        f" {len(report['bad_lines'])} lines refused"
+    ]
+    lines += [f"line {bad['line']}: {bad['why']}" for bad in report["bad_lines"]]
+    _print(arguments, report, "\n".join(lines) + "\n")
     return 0
 
 
@@ -95,6 +122,8 @@ def _print(arguments: argparse.Namespace, document: Any, text: str) -> None:
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace, RecordsDoor], int]] = {
     "audit": _audit,
     "backup": _backup,
+    "import-buffer": _import_buffer,
+    "import-state": _import_state,
     "journal": _journal,
 }
 

@@ -4,7 +4,8 @@ Redis.
 Its one rule: an event is inserted in the transaction that changes the state it tells of.
 """
 
+from engine.journal.importing import read_buffer
 from engine.journal.journal import Journal
 from engine.journal.rows import DeadLetter, JournalRow, PruneResult
 
-__all__ = ["DeadLetter", "Journal", "JournalRow", "PruneResult"]
+__all__ = ["DeadLetter", "Journal", "JournalRow", "PruneResult", "read_buffer"]

@@ -24,6 +24,7 @@ from typing import Any
 
 from engine.database import DatabaseReader, DatabaseWriter
 from engine.journal import outbox
+from engine.journal.importing import BufferedEvent
 from engine.journal.outbox import Appended, Cursor
 from engine.journal.rows import DeadLetter, JournalRow, PruneResult
 from engine.model.events import Event
@@ -240,6 +241,21 @@ class Journal:
             (limit,),
         )
         return [DeadLetter(*row) for row in rows]
+
+    # --- imports ---------------------------------------------------------------------------------
+
+    async def import_events(self, events: Sequence[BufferedEvent], *, source: str) -> int:
+        """Append events of another program in one transaction; returns how many were new here."""
+        return await self._writer.submit(partial(self._import_events, events, source))
+
+    def _import_events(
+        self, events: Sequence[BufferedEvent], source: str, connection: sqlite3.Connection
+    ) -> int:
+        added = outbox.insert_imported(
+            connection, events, source=source, after_seq=self._last_seq()
+        )
+        self._uncommitted += added
+        return len(added)
 
     # --- retention and figures
     # ---------------------------------------------------------------------

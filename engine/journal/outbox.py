@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.journal.importing import BufferedEvent
 from engine.model.errors import StoreError
-from engine.model.events import Event, payload
+from engine.model.events import EVENT_TYPES, Event, payload
 
 __all__ = [
     "PRUNE_SLICE",
@@ -21,6 +22,7 @@ __all__ = [
     "Cursor",
     "acknowledge",
     "insert",
+    "insert_imported",
     "load_cursor",
     "park",
     "prune_acknowledged",
@@ -104,6 +106,40 @@ def _insert_some(
     full = len(events) == _ROWS_MAX
     connection.execute(_INSERT_FULL if full else _INSERT + ", ".join((_ROW,) * len(events)), values)
     return Appended(events, seq, size)
+
+
+def insert_imported(
+    connection: sqlite3.Connection, events: Sequence[BufferedEvent], *, source: str, after_seq: int
+) -> list[Appended]:
+    """Append what another program had buffered, one after the other; an id that is here already,
+    parked or not, is left out."""
+    added = []
+    seq = after_seq
+    for event in events:
+        known = connection.execute(
+            "SELECT 1 FROM outbox WHERE event_id = ?1"
+            " UNION ALL SELECT 1 FROM dead_letters WHERE event_id = ?1 LIMIT 1",
+            (event.event_id,),
+        ).fetchone()
+        if known is not None:
+            continue
+        seq += 1
+        kind = EVENT_TYPES.get(event.type)
+        connection.execute(
+            _INSERT + _ROW,
+            (
+                seq,
+                event.event_id,
+                event.type,
+                event.ts_ns,
+                source,
+                event.trace,
+                Event.CLASS if kind is None else kind.CLASS,
+                event.payload,
+            ),
+        )
+        added.append(Appended((), seq, row_bytes(event.payload)))
+    return added
 
 
 def load_cursor(connection: sqlite3.Connection) -> Cursor:

@@ -7,17 +7,21 @@ from engine.kernel.build import build_kernel
 from engine.kernel.control import serve_control
 from engine.kernel.from_disk import status_from_disk
 from engine.kernel.headless import real_clock, run_headless
+from engine.kernel.imports import ImportRequest, import_buffer, import_state
 from engine.kernel.kernel import Kernel
 from engine.kernel.offline_records import back_up_offline, read_audit, verify_audit
 from engine.kernel.options import KernelOptions, load_configuration
 from engine.kernel.self_check import database_findings, latch_findings
 
 __all__ = [
+    "ImportRequest",
     "Kernel",
     "KernelOptions",
     "back_up_offline",
     "build_kernel",
     "database_findings",
+    "import_buffer",
+    "import_state",
     "latch_findings",
     "load_configuration",
     "read_audit",

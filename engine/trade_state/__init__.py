@@ -5,8 +5,9 @@ Its one rule: a change and the events that tell of it are one transaction.
 """
 
 from engine.trade_state.history import TradeHistory
+from engine.trade_state.importing import read_state
 from engine.trade_state.loading import OpenState
 from engine.trade_state.loss_note import LossNote
 from engine.trade_state.trade_store import BookedFill, TradeStore
 
-__all__ = ["BookedFill", "LossNote", "OpenState", "TradeHistory", "TradeStore"]
+__all__ = ["BookedFill", "LossNote", "OpenState", "TradeHistory", "TradeStore", "read_state"]

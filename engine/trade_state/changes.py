@@ -25,6 +25,7 @@ __all__ = [
     "put_equity_mark",
     "put_fill",
     "put_intent",
+    "put_new_trade",
     "put_order",
     "put_policy",
     "put_position",
@@ -111,6 +112,19 @@ def put_trade(connection: sqlite3.Connection, trade: TradeRecord) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO trades VALUES (?, ?, ?, ?, ?)",
         (trade.trade_id, trade.symbol, trade.opened_ns, trade.closed_ns, _ENCODER.encode(trade)),
+    )
+
+
+def put_new_trade(connection: sqlite3.Connection, trade: TradeRecord) -> bool:
+    """False when there is one of this id, which stays as it is."""
+    return _is_new(
+        connection,
+        "INSERT OR IGNORE INTO trades VALUES (?, ?, ?, ?, ?)",
+        trade.trade_id,
+        trade.symbol,
+        trade.opened_ns,
+        trade.closed_ns,
+        _ENCODER.encode(trade),
     )
 
 

@@ -128,6 +128,21 @@ class TradeStore:
         """Remove a trade; False when there was none."""
         return self._writer.submit(lambda connection: changes.delete_trade(connection, trade_id))
 
+    def import_trades(
+        self, trades: Sequence[TradeRecord], *, who: str, what: str, why: str, ts_ns: int
+    ) -> asyncio.Future[tuple[TradeId, ...]]:
+        """Insert those whose id is new, audited, all in one transaction; returns the ids that were
+        known and were left as they are."""
+
+        def change(connection: sqlite3.Connection) -> tuple[TradeId, ...]:
+            known = tuple(
+                trade.trade_id for trade in trades if not changes.put_new_trade(connection, trade)
+            )
+            audit.append(connection, who=who, what=what, why=why, where="import", ts_ns=ts_ns)
+            return known
+
+        return self._writer.submit(change)
+
     async def list_open_trades(self) -> list[TradeRecord]:
         """Oldest first."""
         rows = await self._reader.fetch_all(

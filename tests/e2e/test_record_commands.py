@@ -22,6 +22,7 @@ from engine.database import check_integrity
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(90)
+_OPEN_WHY = "a position is read from the venue at the start, not from here"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -118,3 +119,51 @@ async def test_the_audit_trail_is_proved_exported_and_its_first_broken_link_name
     broken = json.loads(seawall_raw(data_dir, "audit", "verify", "--json", status=1).stdout)
     assert (broken["ok"], broken["first_broken"]) == (False, tampered)
     assert f"entry {tampered} " in broken["why"]
+
+
+async def test_old_trades_and_events_are_imported_once_and_an_engine_starts_on_them(
+    tmp_path: Path,
+) -> None:
+    data_dir, state, buffer = tmp_path / "data", tmp_path / "trade_state.json", tmp_path / "buffer"
+    trade = {
+        "symbol": "BTCUSDT",
+        "side": "buy",
+        "quantity": "0.1",
+        "entry_price": 60000,
+        "exit_price": 59000,
+        "pnl": -100,
+        "opened_at": 1_722_945_600,
+        "closed_at": 1_722_949_200,
+        "mood": "bad",
+    }
+    state.write_text(json.dumps({f"old-{n}": trade for n in range(8)} | {"broken": {}}))
+    buffer.write_text(
+        '{"event_type": "trade.closed", "event_id": "b", "timestamp": 20, "event_data": {"n": 2}}\n'
+        '{"event_type": "trade.opened", "event_id": "a", "timestamp": 10, "event_data": {"n": 1}}\n'
+        "half a li"
+    )
+    report = answer(data_dir, "import-state", str(state), "--reason", "moving in")
+    assert report["taken"] == [f"old-{n}" for n in range(8)]
+    assert report["refused"] == {"broken": "it is open: " + _OPEN_WHY}
+    assert report["unknown_keys"]["old-0"] == ["mood"]
+    again = answer(data_dir, "import-state", str(state))
+    assert again["taken"] == []
+    assert again["refused"]["old-3"] == "a trade of this id is here already"
+    report = answer(data_dir, "import-buffer", str(buffer))
+    assert (report["imported"], report["duplicates"]) == (2, 0)
+    assert [bad["line"] for bad in report["bad_lines"]] == [3]
+    assert answer(data_dir, "import-buffer", str(buffer))["duplicates"] == 2
+    with closing(sqlite3.connect(data_dir / "state.db")) as connection:
+        rows = connection.execute("SELECT event_id, payload FROM outbox ORDER BY seq").fetchall()
+    assert rows == [("a", b'{"n": 1}'), ("b", b'{"n": 2}')]
+    assert "cannot read" in seawall(data_dir, "import-state", str(tmp_path / "none"), status=1)
+    with running(data_dir):
+        await is_up(data_dir)
+        refusal = seawall(data_dir, "import-state", str(state), status=1)
+        assert "another Seawall uses" in refusal
+        # A lost streak of long ago is history, not a reason to stop today.
+        assert ControlClient(data_dir).call("status")["risk"]["loss_streak"] == 0
+    assert answer(data_dir, "audit", "verify")["ok"]
+    whats = [entry["what"] for entry in answer(data_dir, "audit", "export")]
+    assert whats[0] == "import of trades from trade_state.json"
+    assert "import of 2 events from buffer" in whats
