@@ -50,7 +50,7 @@ from engine.redis_link.managed_server import ManagedServer
 from engine.redis_link.mirror import Mirror
 from engine.redis_link.mode import LinkSettings
 from engine.redis_link.session import Session
-from engine.runtime import Chance, Stamper, Tasks
+from engine.runtime import Chance, Stamper, Tasks, cancel_and_wait
 from engine.runtime.spawn import FaultHandler
 
 _log = logging.getLogger(__name__)
@@ -283,9 +283,7 @@ class RedisLink:
         try:
             await failed
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await cancel_and_wait(tasks)
         if self._lost_ns is None:
             raise LinkFault("a task of the link itself failed; the log says why")
 

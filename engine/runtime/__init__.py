@@ -7,7 +7,7 @@ from engine.runtime.chance import Chance
 from engine.runtime.clock import SystemClock
 from engine.runtime.ids import IdSource, OrderIds, Stamper
 from engine.runtime.simulation import SimClock, run_simulated
-from engine.runtime.spawn import Tasks, within
+from engine.runtime.spawn import Tasks, cancel_and_wait, within
 from engine.runtime.stopwatch import CountingStopwatch, Stopwatch, read_stopwatch_ns
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Stopwatch",
     "SystemClock",
     "Tasks",
+    "cancel_and_wait",
     "read_stopwatch_ns",
     "run_simulated",
     "within",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from engine.ports.clock import Clock
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_ASK_AGAIN_S = 0.25
 FaultHandler = Callable[[str, BaseException | None], None]
 
 
@@ -55,12 +56,26 @@ class Tasks:
     async def cancel_all(self, *, timeout_s: float = 5.0) -> tuple[str, ...]:
         """Cancel everything and wait; returns the names of those that did not end in time."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        if not tasks:
-            return ()
-        _, stuck = await asyncio.wait(tasks, timeout=timeout_s)
+        stuck = await cancel_and_wait(tasks, timeout_s=timeout_s)
         return tuple(sorted(task.get_name() for task in stuck))
+
+
+async def cancel_and_wait(
+    tasks: Iterable[asyncio.Task[Any]], *, timeout_s: float | None = None
+) -> set[asyncio.Task[Any]]:
+    """Cancel tasks until they have ended; returns those that have not when the time is over.
+
+    Asked again and again, as a library may swallow a cancellation (a connection attempt that is
+    cancelled in the moment it succeeds does): asked once, such a task would be waited for for ever.
+    """
+    remaining = {task for task in tasks if not task.done()}
+    rounds = 0
+    while remaining and (timeout_s is None or rounds * _ASK_AGAIN_S < timeout_s):
+        for task in remaining:
+            task.cancel()
+        _, remaining = await asyncio.wait(remaining, timeout=_ASK_AGAIN_S)
+        rounds += 1
+    return remaining
 
 
 async def within(clock: Clock, seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -79,4 +94,4 @@ async def within(clock: Clock, seconds: float, coroutine: Coroutine[Any, Any, T]
             work.cancel()
 
 
-__all__ = ["FaultHandler", "Tasks", "within"]
+__all__ = ["FaultHandler", "Tasks", "cancel_and_wait", "within"]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from engine.runtime import SimClock, Tasks, run_simulated, within
+from engine.runtime import SimClock, Tasks, cancel_and_wait, run_simulated, within
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -109,3 +109,23 @@ def test_a_task_that_dies_or_ends_too_soon_is_reported() -> None:
 
     run_simulated(main, start_ns=START_NS)
     assert faults == [("dies", "ValueError('no')"), ("ends", "None")]
+
+
+async def test_a_cancellation_that_a_library_swallowed_is_asked_for_again() -> None:
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 1:
+                    raise
+
+    task = asyncio.get_running_loop().create_task(stubborn())
+    await asyncio.sleep(0)
+    assert await cancel_and_wait([task]) == set()
+    assert task.cancelled()
+    assert swallowed == 2
