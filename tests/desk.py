@@ -137,7 +137,7 @@ class Desk:
         self.faults_expected = False
         self._trades_itself = trades_itself
         self._signals = 0
-        self._options = KernelOptions(
+        self.options = KernelOptions(
             configuration=Configuration(
                 node=NodeSection(name="desk"),
                 redis=Redis(mode="url" if redis_url else "standalone", url=redis_url),
@@ -153,7 +153,7 @@ class Desk:
 
     async def build(self) -> None:
         """Open the folder; nothing lives yet."""
-        kernel = await build_kernel(self._options, clock=self.clock)
+        kernel = await build_kernel(self.options, clock=self.clock)
         if isinstance(self.clock, SimClock):
             hold_time_for(kernel, self.clock)
         self.market = ScriptedMarket(clock=self.clock, prices=self.prices)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
 import pytest
 
 from engine.database import check_integrity
 from engine.kernel.verbs import Verbs
+from engine.model.config import JournalSection
 from engine.model.errors import OperatorMessage
-from tests.desk import Desk, story
+from engine.model.values import Side
+from tests.desk import BTC, ETH, Desk, story
 
 
 @story()
@@ -52,3 +57,25 @@ async def test_a_dead_letter_is_listed_and_sent_again_once(desk: Desk) -> None:
     entry = (await parts.storage.store.history.audit())[-1]
     assert entry.what == f"requeue of dead letter {parked.seq} as {answer['new_seq']}"
     assert (entry.who, entry.why) == ("mira", "ok")
+
+
+@story(start=False)
+async def test_the_journal_keeps_what_is_younger_than_the_newest_backup(desk: Desk) -> None:
+    """Goal: a restored state can be brought up to date. Method: rows too old at once, and time."""
+    configuration = msgspec.structs.replace(
+        desk.options.configuration, journal=JournalSection(max_age=0)
+    )
+    desk.options = dataclasses.replace(desk.options, configuration=configuration)
+    await desk.open()
+    parts = desk.kernel.parts
+    await desk.enter(Side.BUY, BTC)
+    await parts.backups.back_up()
+    await desk.enter(Side.SELL, ETH)
+    made_ns, tail_seq = parts.backups.keep_since_ns, parts.storage.journal.tail_seq()
+    await desk.sleep(310)
+    rows = await parts.storage.journal.read_batch(0)
+    assert rows[0].seq > 1
+    assert rows[0].ts_ns >= made_ns
+    assert [row.seq for row in rows if row.seq <= tail_seq] == list(
+        range(rows[0].seq, tail_seq + 1)
+    )
