@@ -43,6 +43,7 @@ class AlarmWatch:
         self._alarms = parts.alarms
         self._raised: dict[str, set[str]] = {}
         self._trips_told: set[str] = set()
+        self._is_even = False
         self._naked_since: dict[Symbol, int] = {}
         self._handler_errors = 0
         self._handler_errors_ns = -_MINUTE_NS
@@ -61,8 +62,12 @@ class AlarmWatch:
         """One look at everything."""
         self._look_at_stop()
         self._look_at_risk()
-        self._look_at_links()
-        self._look_at_queue_and_journal()
+        # Their alarms wait for seconds before they sound; every other look is enough.
+        self._is_even = not self._is_even
+        if self._is_even:
+            self._look_at_links()
+        else:
+            self._look_at_queue_and_journal()
         self._look_at_orders()
         self._look_at_positions()
         self._alarms.tick()

@@ -39,7 +39,7 @@ from engine.ports.clock import Clock
 from engine.runtime import Stamper
 
 _log = logging.getLogger(__name__)
-_CONFIRM_INTERVAL_S = 5.0
+_CONFIRM_INTERVAL_S = 10.0
 
 
 class EmergencyView(Protocol):
@@ -195,7 +195,9 @@ class PolicyStore:
         """Confirm every few seconds, for ever."""
         while True:
             await self.confirm()
-            await self._clock.sleep(_CONFIRM_INTERVAL_S)
+            # Often enough that an age is never beyond a short maximum while all is well.
+            limit_s = float(self.active().max_policy_age_s)
+            await self._clock.sleep(min(_CONFIRM_INTERVAL_S, limit_s / 2))
 
     async def confirm(self) -> bool:
         """Ask the authority whether what is in force is what it holds; False lets the age grow."""
