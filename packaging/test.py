@@ -128,6 +128,10 @@ def _prepare_system(python: Path) -> dict[str, str]:
     return environment
 
 
+# Much of the suite waits for real servers, processes and windows, so three workers fit two cores.
+_WORKERS = ("-n", "3", "--dist", "worksteal")
+
+
 def _checks(
     python: Path, chosen: argparse.Namespace, pytest_arguments: Sequence[str]
 ) -> list[Check]:
@@ -147,7 +151,7 @@ def _checks(
         Check("lint", [*run, "ruff", "check", "."]),
         Check("types", [*run, "mypy", "--strict", "engine", "console"]),
         Check("imports", [str(python), "-c", import_contracts]),
-        Check("tests", [*tests, *pytest_arguments], limit_s=limit_s),
+        Check("tests", [*tests, *_WORKERS, *pytest_arguments], limit_s=limit_s),
     ]
 
 

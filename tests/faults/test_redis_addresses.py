@@ -27,6 +27,7 @@ from tests.real_redis import RealRedis, find_redis_server, free_port
 from tests.waiting import eventually
 
 _SECRET = "hunter2-not-to-be-seen"
+_CUT = "the connection was closed"
 pytestmark = [
     pytest.mark.timeout(60),
     pytest.mark.allow_log("Redis is away|Redis stream:|slow handler|handler .* took"),
@@ -229,10 +230,12 @@ async def test_no_password_is_seen_anywhere(
         ("ACL", "SETUSER", "engine", "resetpass", ">another"),
         ("ACL", "SETUSER", "engine", f">{_SECRET}", "-set"),
     ):
+        before = client.snapshot().redis.cause
         redis_server.command(*sicken)
         redis_server.command("CLIENT", "KILL", "USER", "engine")
-        said = len(caplog.records)
-        await eventually(lambda said=said: len(caplog.records) > said)
+        await eventually(
+            lambda before=before: client.snapshot().redis.cause not in {before, _CUT}, timeout_s=15
+        )
         await eventually(lambda: client.snapshot().redis.state.value == "down")
         await eventually(
             lambda: any(alarm.code == "REDIS_DOWN" for alarm in client.snapshot().alarms),
