@@ -117,7 +117,9 @@ async def test_truncated_cut_and_dark_connections_lose_and_repeat_nothing(
         rate = len(desk.ledger.ids) / (time.monotonic() - began)
         await eventually(desk.is_caught_up, timeout_s=20)
         grown = _resident_bytes() - memory_before
-        assert len(desk.heard_of(RedisLost)) >= 9
+        # Three cuts and the darkness, each waited for above, and the truncations: one that hits an
+        # attempt to reconnect is part of the outage it prolongs.
+        assert len(desk.heard_of(RedisLost)) >= 3 + 1 + 1
         assert rate > 1_000, f"{rate:.0f} events a second: this was no load"
         assert grown < _MEMORY_GROWTH_MAX, f"{grown / 1e6:.1f} MB more"
         assert not desk.heard_of(AlarmRaised)
