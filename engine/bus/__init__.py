@@ -5,6 +5,5 @@ elsewhere.
 """
 
 from engine.bus.event_bus import EventBus
-from engine.bus.statistics import BusStatistics, HandlerStatistics, TypeStatistics
 
-__all__ = ["BusStatistics", "EventBus", "HandlerStatistics", "TypeStatistics"]
+__all__ = ["EventBus"]

@@ -10,14 +10,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from engine.bus.statistics import HandlerStatistics, TypeStatistics
 from engine.model.events import Event
+from engine.model.snapshots import BusHandlerSnapshot, BusTypeSnapshot
 
 _log = logging.getLogger(__name__)
 Handler = Callable[[Any], None]
 
 # A burst of faults is over when a handler was well for this long.
 _BURST_NS = 10_000_000_000
+_WORDS_MAX = 120
 
 
 class Burst:
@@ -48,6 +49,8 @@ class Subscription:
     __slots__ = (
         "error_burst",
         "errors",
+        "fault",
+        "fault_ns",
         "handler",
         "name",
         "ns_max",
@@ -63,6 +66,9 @@ class Subscription:
         self.errors = 0
         self.slow = 0
         self.ns_max = 0
+        # What it did last that it should not, and when (monotonic).
+        self.fault = ""
+        self.fault_ns: int | None = None
         self.error_burst = Burst()
         self.slow_burst = Burst()
 
@@ -72,6 +78,8 @@ class Subscription:
     def raised(self, event: Event, error: Exception, now_ns: int) -> None:
         """Count it and log the first of a burst."""
         self.errors += 1
+        self.fault_ns = now_ns
+        self.fault = f"raised {_words(error)} on {event.TYPE} (trace {event.trace})"
         silent = self.error_burst.note(now_ns)
         if silent is not None:
             _log.error(
@@ -83,6 +91,8 @@ class Subscription:
     def overran(self, event: Event, took_ns: int, now_ns: int) -> None:
         """Count a call above the budget and log the first of a burst."""
         self.slow += 1
+        self.fault_ns = now_ns
+        self.fault = f"took {took_ns // 1_000_000} ms on {event.TYPE} (trace {event.trace})"
         silent = self.slow_burst.note(now_ns)
         if silent is not None:
             _log.warning(
@@ -90,8 +100,15 @@ class Subscription:
                 *(self.name, took_ns // 1_000_000, event.TYPE, event.trace, silent),
             )
 
-    def statistics(self) -> HandlerStatistics:
-        return HandlerStatistics(errors=self.errors, slow=self.slow, ns_max=self.ns_max)
+    def snapshot(self, now_ns: int) -> BusHandlerSnapshot:
+        return BusHandlerSnapshot(
+            name=self.name,
+            errors=self.errors,
+            slow=self.slow,
+            ms_max=self.ns_max / 1e6,
+            last_fault=self.fault,
+            last_fault_age_s=None if self.fault_ns is None else (now_ns - self.fault_ns) / 1e9,
+        )
 
 
 class Channel:
@@ -147,16 +164,24 @@ class Channel:
         """Published events that are no longer in the queue."""
         return self.delivered + self.conflated + self.dropped
 
-    def statistics(self, *, waiting: int) -> TypeStatistics:
-        return TypeStatistics(
+    def snapshot(self, *, waiting: int) -> BusTypeSnapshot:
+        return BusTypeSnapshot(
+            type=self.name,
             published=self.done() + waiting,
             dropped=self.dropped,
             conflated=self.conflated,
             delayed=self.delayed,
             errors=self.errors,
-            handler_ns_mean=self.ns_total // self.timed if self.timed else 0,
-            handler_ns_max=self.ns_max,
+            handler_us_mean=self.ns_total / self.timed / 1e3 if self.timed else 0.0,
+            handler_us_max=self.ns_max / 1e3,
         )
+
+
+def _words(error: Exception) -> str:
+    """The error in one short line."""
+    lines = str(error).strip().splitlines()
+    words = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return words if len(words) <= _WORDS_MAX else words[: _WORDS_MAX - 1] + "…"
 
 
 __all__ = ["Burst", "Channel", "Handler", "Subscription"]

@@ -21,7 +21,6 @@ from typing import Any
 
 from engine.bus._channel import Channel, Handler, Subscription
 from engine.bus._saturation import Saturation
-from engine.bus.statistics import BusStatistics
 from engine.model.errors import BusSaturated, StoreError, require
 from engine.model.events import BusQueueEvent, Event
 from engine.model.limits import (
@@ -31,7 +30,7 @@ from engine.model.limits import (
     BUS_PRESSURE_UTILISATION,
     BUS_PUBLISH_WAIT_S,
 )
-from engine.model.snapshots import BusSnapshot
+from engine.model.snapshots import BusHandlerSnapshot, BusSnapshot, BusTypeSnapshot
 from engine.ports.clock import Clock
 from engine.ports.events import EventLog
 from engine.runtime import Stamper, Stopwatch, within
@@ -45,6 +44,8 @@ _FLOOD_SIZE = 64
 _CHUNK_MAX = 127
 # After a chunk overran, deliveries are timed one by one for this many events, to find who it was.
 _SUSPICIOUS_EVENTS = 10_000
+# How often the per-type part of the snapshot is made anew: it looks at every waiting event.
+_DETAIL_NS = 1_000_000_000
 
 
 _NO_CHANNEL = Channel(Event)
@@ -98,6 +99,8 @@ class EventBus:
         self._care_size = 0
         self._journal_errors = 0
         self._dropped_ns: int | None = None
+        self._detail: tuple[tuple[BusTypeSnapshot, ...], tuple[BusHandlerSnapshot, ...]] = ((), ())
+        self._detail_ns: int | None = None
 
     # --- subscribing ---------------------------------------------------------------------------
 
@@ -109,8 +112,7 @@ class EventBus:
 
         Handlers run synchronously on the loop, in the order of their subscription.
         """
-        label = name or getattr(handler, "__qualname__", repr(handler))
-        subscription = Subscription(handler, types, label)
+        subscription = Subscription(handler, types, self._label(handler, name))
         self._subscriptions.append(subscription)
         self._tell_channels()
 
@@ -120,6 +122,13 @@ class EventBus:
                 self._tell_channels()
 
         return unsubscribe
+
+    def _label(self, handler: Handler, name: str) -> str:
+        """A name that nobody else has, so that whoever misbehaves is told apart."""
+        label = name or getattr(handler, "__qualname__", repr(handler))
+        taken = {one.name for one in self._subscriptions}
+        candidates = (label, *(f"{label} {number}" for number in range(2, len(taken) + 3)))
+        return next(one for one in candidates if one not in taken)
 
     def _tell_channels(self) -> None:
         for channel in self._channels.values():
@@ -290,16 +299,16 @@ class EventBus:
         self._care_size = min(self._watch_size, self._pressure)
 
     def _announce(self, event_type: type[BusQueueEvent]) -> None:
-        snapshot = self.snapshot()
+        size, channels = len(self._queue), self._channels.values()
         self.emit(
             event_type(
                 **self._stamper(),
-                size=snapshot.size,
-                capacity=snapshot.capacity,
-                utilisation=snapshot.utilisation,
-                published=snapshot.published,
-                dropped=snapshot.dropped,
-                delayed=snapshot.delayed,
+                size=size,
+                capacity=self._capacity,
+                utilisation=size / self._capacity,
+                published=size + sum(channel.done() for channel in channels),
+                dropped=sum(channel.dropped for channel in channels),
+                delayed=sum(channel.delayed for channel in channels),
             )
         )
 
@@ -463,8 +472,18 @@ class EventBus:
         """How many may wait."""
         return self._capacity
 
+    @property
+    def journal_errors(self) -> int:
+        """Durable events that the journal did not take."""
+        return self._journal_errors
+
     def snapshot(self) -> BusSnapshot:
-        """The queue now, with totals over all types."""
+        """The queue now, with totals over all types; what is said per type and per handler is up
+        to a second old."""
+        now_ns = self._clock.monotonic_ns()
+        if self._detail_ns is None or now_ns - self._detail_ns >= _DETAIL_NS:
+            self._detail_ns = now_ns
+            self._detail = self.type_rows(), self.handler_rows()
         channels = self._channels.values()
         size = len(self._queue)
         return BusSnapshot(
@@ -479,6 +498,8 @@ class EventBus:
             high_water=self._high_water,
             oldest_age_s=self._oldest_age_s(),
             errors=sum(channel.errors for channel in channels),
+            types=self._detail[0],
+            handlers=self._detail[1],
         )
 
     def _oldest_age_s(self) -> float:
@@ -488,20 +509,22 @@ class EventBus:
         event = item.event if isinstance(item, _Slot) else item
         return max(0.0, (self._clock.now_ns() - event.ts_ns) / 1_000_000_000)
 
-    def statistics(self) -> BusStatistics:
-        """Counts per type and per handler. Looks at every waiting event; not for each frame."""
-        waiting = Counter(
-            item.channel.type if isinstance(item, _Slot) else type(item) for item in self._queue
-        )
-        return BusStatistics(
-            types={
-                channel.name: channel.statistics(waiting=waiting[kind])
-                for kind, channel in self._channels.items()
-            },
-            handlers={one.name: one.statistics() for one in self._subscriptions},
-            high_water=self._high_water,
-            journal_errors=self._journal_errors,
-        )
+    def type_rows(self) -> tuple[BusTypeSnapshot, ...]:
+        """Every type that was ever published, by name. Looks at each waiting event."""
+        waiting = Counter(map(type, self._queue))
+        conflating = Counter(slot.channel for slot in self._slots.values())
+        rows = [
+            channel.snapshot(waiting=waiting[kind] + conflating[channel])
+            for kind, channel in self._channels.items()
+        ]
+        return tuple(sorted(rows, key=lambda row: row.type))
+
+    def handler_rows(self) -> tuple[BusHandlerSnapshot, ...]:
+        """The handlers that raised or were slow, the newest fault first."""
+        now_ns = self._clock.monotonic_ns()
+        faulty = [one for one in self._subscriptions if one.fault_ns is not None]
+        faulty.sort(key=lambda one: one.fault_ns or 0, reverse=True)
+        return tuple(one.snapshot(now_ns) for one in faulty)
 
     # --- orderly stop --------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.model.emergency import EmergencySnapshot, Trip
 from engine.model.snapshots import (
+    BusSnapshot,
     EngineSnapshot,
     OrderSnapshot,
     PositionSnapshot,
@@ -78,6 +79,14 @@ def _order_json(order: OrderSnapshot) -> dict[str, Any]:
     }
 
 
+def _bus_json(bus: BusSnapshot) -> dict[str, Any]:
+    """The queue, and by name every event type and the handlers that misbehaved."""
+    document: dict[str, Any] = msgspec.to_builtins(bus)
+    for part, named in (("types", "type"), ("handlers", "name")):
+        document[part] = {row.pop(named): row for row in document[part]}
+    return document
+
+
 def _fields(struct: msgspec.Struct, *names: str) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in names}
 
@@ -109,10 +118,7 @@ def status_json(
         ),
         "positions": [_position_json(position) for position in snapshot.positions],
         "orders": [_order_json(order) for order in snapshot.orders],
-        "bus": _fields(
-            snapshot.bus,
-            *("size", "capacity", "utilisation", "state", "published", "dropped", "delayed"),
-        ),
+        "bus": _bus_json(snapshot.bus),
         "risk": {
             "drawdown": _money(risk.drawdown),
             "peak": plain(risk.peak),

@@ -90,8 +90,45 @@ class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
 
 
+class BusTypeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bus did with one event type since the start.
+
+    published = delivered + waiting + conflated + dropped. `delayed` ones waited for longer than one
+    turn of the loop. Handler times are of all handlers of an event together, in microseconds,
+    sampled in a flood.
+    """
+
+    type: str
+    published: int
+    dropped: int
+    conflated: int
+    delayed: int
+    errors: int
+    handler_us_mean: float
+    handler_us_max: float
+
+
+class BusHandlerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A handler that has raised, or overrun its budget, since the start.
+
+    `last_fault` says what it did last, on which event and trace; `last_fault_age_s` is None for one
+    that never did.
+    """
+
+    name: str
+    errors: int
+    slow: int
+    ms_max: float
+    last_fault: str = ""
+    last_fault_age_s: float | None = None
+
+
 class BusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Saturation of the event queue; `state` is normal, warning or critical."""
+    """Saturation of the event queue; `state` is normal, warning or critical.
+
+    `types` (sorted by name) and `handlers` (those that misbehaved, newest fault first) are renewed
+    once a second; all else is of the moment.
+    """
 
     size: int
     capacity: int
@@ -104,6 +141,8 @@ class BusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     high_water: int = 0
     oldest_age_s: float = 0.0
     errors: int = 0
+    types: tuple[BusTypeSnapshot, ...] = ()
+    handlers: tuple[BusHandlerSnapshot, ...] = ()
 
 
 class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +299,9 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "AlarmSnapshot",
+    "BusHandlerSnapshot",
     "BusSnapshot",
+    "BusTypeSnapshot",
     "EngineSnapshot",
     "EngineState",
     "JournalSnapshot",

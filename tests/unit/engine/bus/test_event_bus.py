@@ -28,6 +28,7 @@ from engine.model.events import (
     TradeOpened,
 )
 from engine.model.ids import ClientOrderId, SignalId, Symbol, TradeId
+from engine.model.snapshots import BusTypeSnapshot
 from engine.model.values import Side
 from engine.runtime import (
     CountingStopwatch,
@@ -105,6 +106,9 @@ class Desk:
             entry_price=Decimal(1),
             opened_at=0,
         )
+
+    def types(self) -> dict[str, BusTypeSnapshot]:
+        return {row.type: row for row in self.bus.type_rows()}
 
     async def settled(self) -> None:
         await eventually(lambda: self.bus.snapshot().size == 0)
@@ -246,7 +250,7 @@ async def test_fast_events_are_delivered_though_the_journal_fails() -> None:
     desk.log.full = True
     desk.bus.emit(second := desk.order())
     assert desk.heard == [first, second]
-    await eventually(lambda: desk.bus.statistics().journal_errors == 2)
+    await eventually(lambda: desk.bus.journal_errors == 2)
 
 
 async def test_publish_durable_returns_after_the_commit_and_not_before() -> None:
@@ -307,7 +311,7 @@ async def test_only_ticks_are_dropped_and_each_is_counted() -> None:
         desk.bus.emit(desk.tick(f"S{number}"))
     await desk.settled()
     assert [event for event in desk.heard if isinstance(event, SignalReceived)] == signals
-    types = desk.bus.statistics().types
+    types = desk.types()
     assert types["market.tick"].dropped == 7
     assert types["market.tick"].published == 7
     assert types["signal.received"].dropped == 0
@@ -337,7 +341,7 @@ async def test_publish_waits_for_room_and_emit_does_not() -> None:
     assert desk.heard == sent
     journaled = [event for event in desk.log.events if isinstance(event, SignalReceived)]
     assert journaled == sent
-    assert desk.bus.statistics().types["signal.received"].delayed == 4
+    assert desk.types()["signal.received"].delayed == 4
 
 
 @pytest.mark.allow_log("took .* ms")  # A busy machine stalls somebody in a second of full load.
@@ -454,9 +458,11 @@ async def test_a_raising_handler_hurts_nobody_and_is_logged_once_a_burst(
     await desk.settled()
     desk.bus.emit(desk.order())
     assert len(desk.heard) == 91
-    statistics = desk.bus.statistics()
-    assert statistics.handlers["crasher"].errors == 91
-    assert statistics.types["signal.received"].errors == 90
+    [crasher] = desk.bus.handler_rows()
+    assert (crasher.name, crasher.errors, crasher.slow) == ("crasher", 91, 0)
+    assert crasher.last_fault.startswith("raised RuntimeError: broken on order.accepted (trace ")
+    assert crasher.last_fault_age_s is not None
+    assert desk.types()["signal.received"].errors == 90
     assert desk.bus.snapshot().errors == 91
     lines = [record.getMessage() for record in caplog.records if "crasher" in record.getMessage()]
     assert len(lines) == 1
@@ -482,7 +488,11 @@ async def test_a_slow_handler_is_named_in_quiet_and_in_a_flood(
     for _ in range(waiting):
         desk.bus.emit(desk.signal())
     await desk.settled()
-    assert desk.bus.statistics().handlers["sleeper"].slow >= 1
+    [sleeper] = desk.bus.handler_rows()
+    assert sleeper.name == "sleeper"
+    assert sleeper.slow >= 1
+    assert sleeper.ms_max >= 60
+    assert sleeper.last_fault.startswith("took ")
     assert [record for record in caplog.records if "handler sleeper took" in record.getMessage()]
 
 
@@ -527,6 +537,62 @@ def test_with_a_counting_stopwatch_the_drain_stops_at_the_same_event_every_time(
     first = sizes()
     assert len(first) > 1
     assert sizes() == first
+
+
+# --- what it says of itself ---------------------------------------------------------------------
+
+
+def test_the_rows_of_the_snapshot_are_renewed_once_a_second() -> None:
+    async def story(clock: SimClock) -> None:
+        desk = Desk(clock=clock)
+        desk.listen()
+        for _ in range(12):
+            desk.bus.emit(desk.tick())
+        desk.bus.emit(desk.order())
+        rows = {row.type: row for row in desk.bus.snapshot().types}
+        assert list(rows) == ["market.tick", "order.accepted"]
+        assert [row.published for row in rows.values()] == [12, 1]
+        await clock.sleep(0.5)
+        desk.bus.emit(desk.order())
+        now = desk.bus.snapshot()
+        assert now.published == 14
+        assert now.types == tuple(rows.values())
+        await clock.sleep(0.5)
+        assert {row.type: row.published for row in desk.bus.snapshot().types} == {
+            "market.tick": 12,
+            "order.accepted": 2,
+        }
+
+    run_simulated(story, start_ns=0)
+
+
+async def test_published_is_delivered_conflated_dropped_or_waiting_for_each_type() -> None:
+    desk = Desk(capacity=40)
+    desk.listen()
+    for number in range(60):
+        desk.bus.emit(desk.tick(f"S{number % 6}"))
+        if number % 10 == 0:
+            desk.bus.emit(desk.signal())
+    waiting = desk.types()
+    await desk.settled()
+    done = desk.types()
+    for rows in (waiting, done):
+        assert rows["market.tick"].published == 60
+        assert rows["signal.received"].published == 6
+    heard = [event for event in desk.heard if isinstance(event, MarketTick)]
+    tick = done["market.tick"]
+    assert len(heard) == 60 - tick.conflated - tick.dropped
+    assert tick.conflated > 0
+    assert tick.handler_us_max >= tick.handler_us_mean > 0
+
+
+@pytest.mark.allow_log("handler face")
+async def test_handlers_of_one_name_are_told_apart() -> None:
+    desk = Desk()
+    for _ in range(3):
+        desk.bus.subscribe(lambda _: time.sleep(0.06), types=(OrderAccepted,), name="face")
+    desk.bus.emit(desk.order())
+    assert {row.name for row in desk.bus.handler_rows()} == {"face", "face 2", "face 3"}
 
 
 # --- orderly stop ------------------------------------------------------------------------------
