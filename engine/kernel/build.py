@@ -41,6 +41,7 @@ from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.parts import Parts
+from engine.kernel.recovery import recovery_parts
 from engine.kernel.standing import HALTED, REDUCE_ONLY
 from engine.kernel.storage import Storage, open_storage
 from engine.model.events import Event, MarketTick
@@ -195,7 +196,9 @@ class _Builder:
             io_clock=self.io_clock,
             chance=Chance(seed=self.configuration.market.seed, name="redis"),
             on_fault=self._on_fault,
-            on_recovered=lambda: self.kernel.reconcile_after_outage(),
+            recovery=lambda: recovery_parts(
+                redis=self.redis, reconcile=self.kernel.reconcile_after_outage
+            ),
         )
 
     async def _money(self) -> None:

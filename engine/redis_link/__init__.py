@@ -1,10 +1,24 @@
-"""The link to Redis: mirrors the journal into the node's stream, exactly once and in order.
+"""The link to Redis: mirrors the journal into the node's stream, exactly once and in order, and
+carries what the desk shares.
 
 Rule: Redis being away needs no special case; the journal's unsent tail is the buffer, and the link
 says truthfully whether it is up.
 """
 
+from engine.redis_link.desk_connection import CHANGES_KEY, CHANGES_MAX, DeskConnection
+from engine.redis_link.faults import LINK_FAULTS, LinkFault
 from engine.redis_link.link import RedisLink
 from engine.redis_link.mode import LinkSettings, choose
+from engine.redis_link.recovery_part import RecoveryPart
 
-__all__ = ["LinkSettings", "RedisLink", "choose"]
+__all__ = [
+    "CHANGES_KEY",
+    "CHANGES_MAX",
+    "LINK_FAULTS",
+    "DeskConnection",
+    "LinkFault",
+    "LinkSettings",
+    "RecoveryPart",
+    "RedisLink",
+    "choose",
+]

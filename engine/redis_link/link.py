@@ -3,10 +3,11 @@ there.
 
 One task at a time holds a session: connect, align, replay, then mirror what comes. Whatever ends
 the session is an outage from that moment on: `is_up` is false and `recovering` true before anything
-else runs. After the reconnect the steps of R-RED-4 follow in order, each an event with its
-duration: replay up to what was newest at the reconnect, then `on_recovered` (the kernel reconciles
-positions); only when all have succeeded is `recovering` false again and `system.redis_recovered`
-published.
+else runs. After the reconnect the parts of the recovery follow in the order the kernel gives
+(R-RED-4), each an event with its duration; `replay`, up to what was newest at the reconnect, is one
+of them. Only when all have succeeded is `recovering` false again and `system.redis_recovered`
+published. What the desk shares is read and written over `desk`, and whoever wants to hear of its
+changes gives a listener to `hear`.
 
 Two times: events and outages carry trading time, everything else here is real time (`io_clock`),
 because Redis is real even when the market is not. Loop only; nothing here blocks it.
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from engine.bus import EventBus
@@ -44,11 +45,13 @@ from engine.model.snapshots import LinkState, RedisSnapshot
 from engine.ports.clock import Clock
 from engine.redis_link._alignment import Alignment
 from engine.redis_link.connection import find_server
+from engine.redis_link.desk_connection import DeskConnection
 from engine.redis_link.faults import LINK_FAULTS, LinkFault, NameInUse, cause_of
 from engine.redis_link.lease import Lease
 from engine.redis_link.managed_server import ManagedServer
 from engine.redis_link.mirror import Mirror
 from engine.redis_link.mode import LinkSettings
+from engine.redis_link.recovery_part import RecoveryPart
 from engine.redis_link.session import Session
 from engine.runtime import Chance, Stamper, Tasks, cancel_and_wait
 from engine.runtime.spawn import FaultHandler
@@ -74,15 +77,18 @@ class RedisLink:
         io_clock: Clock,
         chance: Chance,
         on_fault: FaultHandler,
-        on_recovered: Callable[[], Awaitable[bool]],
+        recovery: Callable[[], Sequence[RecoveryPart]],
     ) -> None:
+        """`recovery` gives the parts in their order, `replay` among them; asked when needed."""
         self._settings = settings
         self._journal = journal
         self._bus = bus
         self._stamper = stamper
         self._io_clock = io_clock
         self._chance = chance
-        self._on_recovered = on_recovered
+        self._recovery = recovery
+        self.desk = DeskConnection()
+        self._listeners: dict[str, Callable[[], object]] = {}
         self._tasks = Tasks(on_fault=on_fault)
         self._mirror = Mirror(
             journal=journal,
@@ -96,6 +102,7 @@ class RedisLink:
         )
         self._lease = Lease(node=settings.node, owner=settings.owner, number=self._stamper()["id"])
         self._held: Session | None = None
+        self._replayed = 0
         self._name_in_use = False
         self._secret = ""
         self._is_new_server = False
@@ -156,6 +163,13 @@ class RedisLink:
         )
 
     # --- life ----------------------------------------------------------------------------------
+
+    def hear(self, topic: str, listener: Callable[[], object]) -> None:
+        """Call `listener` on the loop when some node changed what the desk shares of `topic`.
+
+        Only while the link is up: what was changed during an outage is found by the recovery.
+        """
+        self._listeners[topic] = listener
 
     async def start(self) -> None:
         """Begin to keep the link; returns when the first attempt has succeeded or failed."""
@@ -267,6 +281,7 @@ class RedisLink:
             session.stream, run_id=session.run_id, is_new_server=self._is_new_server
         )
         self._is_new_server = False
+        self.desk.attach(session.desk)
         self._found()
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Owned by the link and not by this session, so that `close` waits for them whatever
@@ -283,6 +298,7 @@ class RedisLink:
         try:
             await failed
         finally:
+            self.desk.detach()
             await cancel_and_wait(tasks)
         if self._lost_ns is None:
             raise LinkFault("a task of the link itself failed; the log says why")
@@ -303,8 +319,10 @@ class RedisLink:
         while True:
             await session.beat(self._heartbeat(self._state.value))
             self._answered()
-            await session.wait_for_end()
+            changed = await session.wait_for_changes()
             self._answered()
+            for topic in changed & self._listeners.keys():
+                self._listeners[topic]()
 
     async def _beat(self) -> None:
         while True:
@@ -369,43 +387,47 @@ class RedisLink:
             await self._recovery_wanted.wait()
             self._recovery_wanted.clear()
             began_ns = self._io_clock.monotonic_ns()
-            sent_before = self._mirror.appended
-            await self._mirror.arrived(self._target)
-            self._attempts = (
-                0  # Not before: a server that only answers a PING is no reason to hurry.
-            )
-            replayed = self._mirror.appended - sent_before
-            duration_s = (self._io_clock.monotonic_ns() - began_ns) / 1e9
-            if replayed:
-                self._journal.note_replay(events=replayed, duration_s=duration_s)
-            self._step("replay", began_ns, ok=True)
-            self._say(LinkState.UP, self._settings.why)
-            was_away_ns, is_outage = self._down_ns, self._has_unrecovered_outage()
-            while is_outage and not await self._reconcile():
-                await self._io_clock.sleep(_RECOVERY_RETRY_S)
+            was_away_ns, self._replayed = self._down_ns, 0
+            is_outage = was_away_ns > 0
+            for part in self._recovery():
+                if part.after_outage and not is_outage:
+                    continue
+                while not await self._succeeds(part):
+                    await self._io_clock.sleep(_RECOVERY_RETRY_S)
             if self._recovery_wanted.is_set():
                 continue  # The stream was lost meanwhile.
             self._recovering = False
             if is_outage:
                 self._down_ns = 0
-                self._announce_recovery(was_away_ns, began_ns, replayed)
+                self._announce_recovery(was_away_ns, began_ns, self._replayed)
 
-    def _has_unrecovered_outage(self) -> bool:
-        return self._down_ns > 0
+    async def replay(self) -> bool:
+        """The link's own part: everything that was newest at the reconnect is in the stream."""
+        began_ns = self._io_clock.monotonic_ns()
+        sent_before = self._mirror.appended
+        await self._mirror.arrived(self._target)
+        # Not before: a server that only answers a PING is no reason to hurry.
+        self._attempts = 0
+        self._replayed = self._mirror.appended - sent_before
+        if self._replayed:
+            duration_s = (self._io_clock.monotonic_ns() - began_ns) / 1e9
+            self._journal.note_replay(events=self._replayed, duration_s=duration_s)
+        self._say(LinkState.UP, self._settings.why)
+        return True
 
-    async def _reconcile(self) -> bool:
+    async def _succeeds(self, part: RecoveryPart) -> bool:
         began_ns = self._io_clock.monotonic_ns()
         try:
-            ok = await self._on_recovered()
+            ok = await part.run()
+        except LinkFault:
+            raise
         except EngineError as error:
-            _log.warning("reconciling after Redis came back failed: %s", error)
+            _log.warning("%s, after Redis came back, failed: %s", part.name, error)
             ok = False
-        self._step("reconcile", began_ns, ok=ok)
-        return ok
-
-    def _step(self, step: str, began_ns: int, *, ok: bool) -> None:
         duration_ms = (self._io_clock.monotonic_ns() - began_ns) / 1e6
-        self._bus.emit(RecoveryStep(**self._stamper(), step=step, ok=ok, duration_ms=duration_ms))
+        common = self._stamper()
+        self._bus.emit(RecoveryStep(**common, step=part.name, ok=ok, duration_ms=duration_ms))
+        return ok
 
     def _announce_recovery(self, was_away_ns: int, began_ns: int, replayed: int) -> None:
         resumed_ns = self._io_clock.monotonic_ns() - began_ns

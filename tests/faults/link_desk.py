@@ -23,7 +23,7 @@ from engine.model.config import RedisSection
 from engine.model.events import Event, RedisLost, RedisRecovered, SignalReceived
 from engine.model.ids import SignalId, Symbol
 from engine.model.values import Side
-from engine.redis_link import LinkSettings, RedisLink, choose
+from engine.redis_link import LinkSettings, RecoveryPart, RedisLink, choose
 from engine.runtime import Chance, IdSource, Stamper, SystemClock, read_stopwatch_ns
 
 __all__ = ["LinkDesk", "flush", "link_desk", "read_stream"]
@@ -91,9 +91,15 @@ class LinkDesk:
             io_clock=self.clock,
             chance=Chance(seed=seed, name="redis link"),
             on_fault=lambda name, error: self.faults.append(f"{name}: {error!r}"),
-            on_recovered=lambda: self.on_recovered(),
+            recovery=self._recovery,
         )
         self._number = 0
+
+    def _recovery(self) -> tuple[RecoveryPart, ...]:
+        return (
+            RecoveryPart(name="replay", run=self.link.replay),
+            RecoveryPart(name="reconcile", run=lambda: self.on_recovered(), after_outage=True),
+        )
 
     async def _recovered(self) -> bool:
         return True

@@ -296,7 +296,7 @@ async def test_the_stream_is_trimmed_to_its_size(database: Path, redis_server: R
         desk.assert_mirrored(entries, ids=desk.ledger.ids[-len(entries) :])
 
 
-@pytest.mark.allow_log("reconciling after Redis came back failed")
+@pytest.mark.allow_log("reconcile, after Redis came back, failed")
 async def test_the_gate_stays_shut_until_the_reconciliation_has_succeeded(
     database: Path, redis_server: RealRedis
 ) -> None:
