@@ -7,6 +7,8 @@ as nothing is called before `Kernel.start`.
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from engine.bus import EventBus
@@ -37,6 +39,7 @@ from engine.kernel.client import LocalClient
 from engine.kernel.data_directory import DataDirectory
 from engine.kernel.gatekeeper import Gatekeeper, InfrastructureParts, RiskParts
 from engine.kernel.kernel import Kernel
+from engine.kernel.keys import read_desk_key
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
@@ -44,6 +47,7 @@ from engine.kernel.parts import Parts
 from engine.kernel.recovery import recovery_parts
 from engine.kernel.standing import HALTED, REDUCE_ONLY
 from engine.kernel.storage import Storage, open_storage
+from engine.model.desk_key import DeskKey
 from engine.model.events import Event, MarketTick
 from engine.model.instrument import paper_instrument
 from engine.model.orders import OrderRecord, OrderTrigger
@@ -88,6 +92,7 @@ async def build_kernel(options: KernelOptions, *, clock: Clock) -> Kernel:
 class _Builder:
     """One stage a method, in the order of `build`; the parts are its attributes."""
 
+    desk_key: DeskKey
     bus: EventBus
     alarms: AlarmDesk
     tasks: Tasks
@@ -149,6 +154,7 @@ class _Builder:
     # --- stages ---------------------------------------------------------------------------------
 
     def _foundation(self) -> None:
+        self.desk_key = read_desk_key(os.environ)
         # On simulated time a drain ends at the same event in every run, whatever the machine does.
         is_simulated = isinstance(self.clock, SimClock)
         self.bus = EventBus(
