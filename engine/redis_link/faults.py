@@ -135,6 +135,8 @@ def _cause_of_connection(error: BaseException) -> str:
             return "the system does not permit us to open its socket"
     if "max number of clients" in text:
         return "the server takes no more clients (maxclients)"
+    if "protected mode" in text:
+        return "the server is in protected mode and takes nobody in from another machine"
     if "Name or service not known" in text or "name resolution" in text or "nodename" in text:
         return "its host name is not known"
     return "the connection was closed"

@@ -17,7 +17,9 @@ import pytest
 import redis
 
 from engine.model.events import LinkChanged, RedisLost
-from engine.redis_link.faults import cause_of
+from engine.model.redis_url import parse_redis_url
+from engine.redis_link.connection import make_client
+from engine.redis_link.faults import LINK_FAULTS, cause_of
 from tests.faults.conftest import StartServer
 from tests.faults.link_desk import LinkDesk, link_desk, read_stream
 from tests.real_redis import RealRedis, free_port
@@ -113,10 +115,8 @@ async def _sicken_and_relieve(
         await eventually(lambda: desk.link.snapshot().replayed > 50)
         sicken()
         try:
-            # A server that is full writes its words and closes; whoever was still writing to it
-            # sees the close first, so that it may take many attempts to read them.
             await eventually(
-                lambda: any(cause.startswith(words) for cause in _causes(desk)), timeout_s=40
+                lambda: any(cause.startswith(words) for cause in _causes(desk)), timeout_s=10
             )
         except AssertionError:
             raise AssertionError(f"said {_causes(desk)}") from None
@@ -131,7 +131,6 @@ async def _sicken_and_relieve(
     desk.assert_mirrored(read_stream(server.url))
 
 
-@pytest.mark.timeout(70)
 @pytest.mark.parametrize("name", _SICKNESSES)
 async def test_it_has_its_own_words_and_is_recovered_from(
     name: str, tmp_path: Path, redis_server: RealRedis
@@ -154,6 +153,41 @@ async def test_it_has_its_own_words_and_is_recovered_from(
             lambda: run(sickness.relieve),
         )
     operator.close()
+
+
+@pytest.mark.parametrize("way", ["unix", "tcp"])
+async def test_a_full_server_is_named_at_every_attempt(way: str, start_server: StartServer) -> None:
+    """Goal: never `the connection was closed`. It speaks and closes while we still write."""
+    port = free_port()
+    server = start_server("--port", str(port), "--maxclients", "1")
+    url = server.url if way == "unix" else f"redis://127.0.0.1:{port}"
+    operator: Any = redis.Redis.from_url(server.url)
+    operator.ping()
+    causes = set()
+    for _ in range(100):
+        client = make_client(parse_redis_url(url), "")
+        with pytest.raises(LINK_FAULTS) as refused:
+            await client.execute_command("GET", "x")
+        causes.add(cause_of(refused.value))
+        await client.connection_pool.disconnect()
+    operator.close()
+    assert causes == {"the server takes no more clients (maxclients)"}
+
+
+async def test_what_a_server_says_before_it_closes_at_once_is_read(tmp_path: Path) -> None:
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-DENIED Redis is running in protected mode because protected mode is\r\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(refuse, tmp_path / "s")
+    try:
+        url = f"unix://{tmp_path / 's'}"
+        async with link_desk(tmp_path / "state.db", url=url) as desk:
+            assert desk.link.snapshot().cause == (
+                "the server is in protected mode and takes nobody in from another machine"
+            )
+    finally:
+        server.close()
 
 
 async def test_frozen_is_said_and_then_nothing_listens(
