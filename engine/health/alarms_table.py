@@ -155,6 +155,14 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "Compare policy, holds and positions with what you know, then START.",
     ),
     _row(
+        "STREAM_NOT_OURS",
+        1,
+        "Somebody else wrote to this node's stream, or the journal went back in time",
+        "Other consumers read events under this node's name that it did not write.",
+        "Find out who else runs under this name; if the state was restored, compare it with the"
+        " stream. This node goes on in a new epoch and writes nothing twice.",
+    ),
+    _row(
         "INVARIANT_BROKEN",
         1,
         "A programmer's error was caught",

@@ -138,6 +138,7 @@ class AlarmWatch:
         if not parts.redis.is_standalone:
             redis = parts.redis.snapshot()
             self._state("NODE_NAME_IN_USE", redis.cause if redis.name_in_use else "")
+            self._state("STREAM_NOT_OURS", redis.foreign)
             down = redis.state in {LinkState.DOWN, LinkState.CONNECTING}
             away = down and not redis.name_in_use
             self._state("REDIS_DOWN", redis.cause or "no connection" if away else "")

@@ -162,7 +162,8 @@ class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The Redis link. `mode` is what was chosen, `cause` why it is in its state.
 
     `name_in_use`: another engine holds this node's name. `fence` is the fencing number of our
-    lease, 0 before the first.
+    lease, 0 before the first. `foreign`: what was found in our stream within the last minute that
+    this node did not write.
     """
 
     mode: str
@@ -173,6 +174,7 @@ class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     last_answer_age_s: float | None = None
     name_in_use: bool = False
     fence: int = 0
+    foreign: str = ""
 
 
 class RiskSnapshot(msgspec.Struct, frozen=True, kw_only=True):

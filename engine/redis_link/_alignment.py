@@ -12,21 +12,22 @@ decided by event ids:
     not ours, or above our journal                back or forward to the newest of ours below it,
                                                   new epoch above both, alarm
 
-An entry is ours when its epoch is not above ours and the journal has its event under its number;
-one whose row was pruned is ours when it is not above the position. Going back ends where the
-journal's rows end.
+An entry is ours when the journal has its event under its number; one whose row was pruned is ours
+when neither its epoch nor its number is above ours. A journal that went back in time (a restored
+backup, a disk that had lied about its syncs) finds its former life's entries under numbers that it
+has given to other events, or has not given yet: "not ours"; what it still holds of them is not sent
+again, in whatever epoch it arrived. Numbers above our newest are not looked at, so it costs no time
+how far a former life had come. Going back ends where the journal's rows end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.journal import Journal
 from engine.model.limits import REPLAY_BATCH_MAX
 from engine.redis_link.node_stream import NOTHING, Entry, NodeStream, StreamId
-
-# Foreign entries looked through for the newest of ours; beyond it the position is kept.
-_SEARCH_MAX = 2_000
 
 
 class Alignment(NamedTuple):
@@ -48,18 +49,17 @@ async def align(stream: NodeStream, journal: Journal, *, position: int, base: in
         return await _go_back(journal, last, position, base, "Redis has lost the whole stream")
     if last == StreamId(journal.epoch, position):
         entries = await stream.between(last, last, 1)
-        if not entries or await _is_ours(journal, entries[0], position):
+        if not entries or await _ours_among(journal, entries, position):
             return Alignment(last, position, "")  # Ours, or ours and trimmed since.
-    ours, has_seen_all = await _newest_of_ours(stream, journal, position)
-    if ours is None and not has_seen_all:
-        return await _not_ours(journal, last, position)
+    ours = await _newest_of_ours(stream, journal, last, position)
     if ours is None:
         back = await _go_back(journal, last, position, base, "")
         return await _not_ours(journal, last, back.position)
     equal = position
     if ours.seq > position:
         equal = await _equal_up_to(stream, journal, position, ours)
-    is_top = ours == last
+    # Ours in an epoch that we do not know of is a former life's: it ends there all the same.
+    is_top = ours == last and ours.epoch <= journal.epoch
     if is_top and ours.seq == position:
         return Alignment(last, position, "")
     if ours.seq < position:
@@ -87,46 +87,62 @@ async def _not_ours(journal: Journal, last: StreamId, position: int) -> Alignmen
 
 
 async def _newest_of_ours(
-    stream: NodeStream, journal: Journal, position: int
-) -> tuple[StreamId | None, bool]:
-    """The newest entry that is ours, and whether the stream was looked through to its beginning."""
-    below: StreamId | None = None
-    for _ in range(0, _SEARCH_MAX, REPLAY_BATCH_MAX):
-        # Nearly always the very last entry is ours.
-        entries = await stream.newest(below, 1 if below is None else REPLAY_BATCH_MAX)
-        for entry in entries:
-            if await _is_ours(journal, entry, position):
-                return entry.id, False
-        if not entries:
-            return None, True
-        below = entries[-1].id
-    return None, False
+    stream: NodeStream, journal: Journal, last: StreamId, position: int
+) -> StreamId | None:
+    below = StreamId(max(last.epoch, journal.epoch), journal.tail_seq() + 1)
+    count = 1  # Nearly always the very last entry is ours.
+    while entries := await stream.newest(below, count):
+        for entry in await _ours_among(journal, entries, position):
+            return entry.id
+        below, count = entries[-1].id, REPLAY_BATCH_MAX
+    return None
 
 
-async def _is_ours(journal: Journal, entry: Entry, position: int) -> bool:
-    if entry.id.epoch > journal.epoch or entry.id.seq > journal.tail_seq():
-        return False
-    rows = await journal.read_batch(entry.id.seq - 1, 1)
-    if rows and rows[0].seq == entry.id.seq:
-        return rows[0].event_id == entry.event_id
-    return entry.id.seq <= position  # Pruned, so it was acknowledged once.
+async def _ours_among(journal: Journal, entries: Sequence[Entry], position: int) -> list[Entry]:
+    """Those of the entries that are ours, in their order."""
+    tail = journal.tail_seq()
+    known: dict[int, str] = {}
+    looked_up = 0
+    ours = []
+    for entry in sorted(entries, key=lambda one: one.id.seq):
+        seq = entry.id.seq
+        if seq > tail:
+            continue
+        if seq > looked_up:
+            rows = await journal.read_batch(seq - 1, REPLAY_BATCH_MAX)
+            known |= {row.seq: row.event_id for row in rows}
+            looked_up = rows[-1].seq if rows else tail
+        # One that was pruned was acknowledged once.
+        was_pruned = seq <= position and entry.id.epoch <= journal.epoch
+        if known.get(seq, entry.event_id if was_pruned else None) == entry.event_id:
+            ours.append(entry)
+    return [entry for entry in entries if entry in ours]
 
 
 async def _equal_up_to(stream: NodeStream, journal: Journal, position: int, ours: StreamId) -> int:
-    """The newest row up to which stream and journal hold the same events after `position`."""
-    equal = position
-    while equal < ours.seq:
-        rows = await journal.read_batch(equal)
-        rows = [row for row in rows if row.seq <= ours.seq]
-        first = StreamId(ours.epoch, equal + 1)
-        entries = await stream.between(first, ours, len(rows))
-        for row, entry in zip(rows, entries, strict=False):
-            if (row.seq, row.event_id) != (entry.id.seq, entry.event_id):
-                return equal
-            equal = row.seq
-        if not rows or len(entries) < len(rows):
-            return equal
+    """The newest row up to which all after `position` are in the stream, up to `ours`."""
+    equal, at = position, await _at_or_before(stream, journal, position, ours)
+    while entries := await stream.between(at.following, ours, REPLAY_BATCH_MAX):
+        rows = iter(await journal.read_batch(equal))
+        row = next(rows, None)
+        for entry in entries:
+            if row is not None and (row.seq, row.event_id) == (entry.id.seq, entry.event_id):
+                equal, row = row.seq, next(rows, None)
+        at = entries[-1].id
     return equal
+
+
+async def _at_or_before(
+    stream: NodeStream, journal: Journal, position: int, ours: StreamId
+) -> StreamId:
+    """The newest of our entries that is not after `position`, in whatever epoch it was written."""
+    below = ours
+    while entries := await stream.newest(below, REPLAY_BATCH_MAX):
+        for entry in await _ours_among(journal, entries, position):
+            if entry.id.seq <= position:
+                return entry.id
+        below = entries[-1].id
+    return NOTHING
 
 
 __all__ = ["Alignment", "align"]

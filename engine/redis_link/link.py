@@ -21,13 +21,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from engine.bus import EventBus
 from engine.journal import Journal
 from engine.model.errors import EngineError
 from engine.model.events import (
-    AlarmRaised,
     JournalDeadLettered,
     LinkChanged,
     RecoveryStep,
@@ -61,6 +59,8 @@ _SERVER_START_S = 5.0
 _SERVER_POLL_S = 0.01
 _RECOVERY_RETRY_S = 1.0
 _DRAIN_POLL_S = 0.01
+# Finding somebody else's entries is a moment; this is how long it is told afterwards.
+_FOREIGN_TOLD_S = 60.0
 
 
 class RedisLink:
@@ -117,7 +117,8 @@ class RedisLink:
         self._outages: list[tuple[int, int | None]] = []
         self._attempts = 0
         self._target = 0
-        self._alarmed_at: Any = None
+        self._foreign = ""
+        self._foreign_ns = 0
 
     # --- what others ask -----------------------------------------------------------------------
 
@@ -160,7 +161,12 @@ class RedisLink:
             last_answer_age_s=self.last_answer_age_s(),
             name_in_use=self._name_in_use,
             fence=self._lease.fence,
+            foreign=self._foreign_lately(),
         )
+
+    def _foreign_lately(self) -> str:
+        age_ns = self._io_clock.monotonic_ns() - self._foreign_ns
+        return self._foreign if age_ns < _FOREIGN_TOLD_S * 1e9 else ""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -445,18 +451,8 @@ class RedisLink:
     def _aligned(self, found: Alignment) -> None:
         """The stream was not as this node left it."""
         _log.warning("Redis stream: %s", found.what)
-        if found.is_foreign and self._alarmed_at != found.last:
-            self._alarmed_at = found.last
-            self._bus.emit(
-                AlarmRaised(
-                    **self._stamper(),
-                    code="redis_name_in_use",
-                    priority=1,
-                    text=f"node name in use, or journal lost: {found.what}",
-                    action=f"find out who else runs as node {self._settings.node!r};"
-                    " this node goes on in a new epoch",
-                )
-            )
+        if found.is_foreign:
+            self._foreign, self._foreign_ns = found.what, self._io_clock.monotonic_ns()
         if self._state is not LinkState.DOWN:
             self._begin_replay(found.what)
 

@@ -67,6 +67,11 @@ class StreamId(NamedTuple):
         epoch, _, seq = text.partition(b"-")
         return cls(int(epoch), int(seq))
 
+    @property
+    def following(self) -> StreamId:
+        """The smallest id above it."""
+        return StreamId(self.epoch, self.seq + 1)
+
     def __str__(self) -> str:
         return f"{self.epoch}-{self.seq}"
 
@@ -119,10 +124,11 @@ class NodeStream:
             raise LinkFault(f"{self.key} cannot be used: {words}")
         return answer.last
 
-    async def newest(self, below: StreamId | None, count: int) -> list[Entry]:
-        """Entries from the end (or from under `below`) downwards."""
-        top = "+" if below is None else f"({below}"
-        return _entries(await self._execute("XREVRANGE", self.key, top, "-", "COUNT", count))
+    async def newest(self, below: StreamId, count: int) -> list[Entry]:
+        """Entries from under `below` downwards."""
+        return _entries(
+            await self._execute("XREVRANGE", self.key, f"({below}", "-", "COUNT", count)
+        )
 
     async def between(self, first: StreamId, last: StreamId, count: int) -> list[Entry]:
         """Entries from `first` to `last`, both included, upwards."""

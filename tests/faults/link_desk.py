@@ -139,6 +139,10 @@ class LinkDesk:
     def heard_of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.heard if isinstance(event, kind)]
 
+    def foreign(self) -> str:
+        """What the link has found in the stream within a minute that it did not write."""
+        return self.link.snapshot().foreign
+
     def outage_is_over(self) -> bool:
         lost, recovered = self.heard_of(RedisLost), self.heard_of(RedisRecovered)
         return bool(lost) and len(recovered) >= 1 and self.is_caught_up()

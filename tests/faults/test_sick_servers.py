@@ -20,6 +20,7 @@ from engine.model.events import LinkChanged, RedisLost
 from engine.model.redis_url import parse_redis_url
 from engine.redis_link.connection import make_client
 from engine.redis_link.faults import LINK_FAULTS, cause_of
+from engine.redis_link.node_stream import Command
 from tests.faults.conftest import StartServer
 from tests.faults.link_desk import LinkDesk, link_desk, read_stream
 from tests.real_redis import RealRedis, free_port
@@ -166,8 +167,9 @@ async def test_a_full_server_is_named_at_every_attempt(way: str, start_server: S
     causes = set()
     for _ in range(100):
         client = make_client(parse_redis_url(url), "")
+        get: Command = client.execute_command
         with pytest.raises(LINK_FAULTS) as refused:
-            await client.execute_command("GET", "x")
+            await get("GET", "x")
         causes.add(cause_of(refused.value))
         await client.connection_pool.disconnect()
     operator.close()
