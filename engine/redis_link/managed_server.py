@@ -1,10 +1,11 @@
 """A private Redis server: a child process on a Unix socket, without persistence, ours alone.
 
 It ends with us even when we crash: the kernel kills it when the thread that started it (the loop's)
-is gone. `setpriv --pdeathsig` sets that up after the fork, where no Python runs; without setpriv a
-`preexec_fn` does it through prctl, at the price of a slower fork. Where neither exists (not Linux)
-only an orderly stop ends it. A session of its own keeps Ctrl-C of the terminal away from it, so
-that the orderly stop can drain into it.
+is gone, however that came about. `setpriv --pdeathsig` sets that up after the fork, where no Python
+runs; without setpriv a `preexec_fn` does it through prctl, at the price of a slower fork. Who dies
+before it is set up is not noticed by the kernel, so the child then looks once whether its parent is
+still there. Where neither exists (not Linux) only an orderly stop ends it. A session of its own
+keeps Ctrl-C of the terminal away from it, so that the orderly stop can drain into it.
 
 Empty after each start by design. Starting it blocks the loop for the few milliseconds of a fork.
 """
@@ -12,6 +13,7 @@ Empty after each start by design. Starting it blocks the loop for the few millis
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import signal
 import subprocess
@@ -115,13 +117,17 @@ def _dying_with_us(command: list[str]) -> tuple[list[str], Callable[[], None] | 
     """The command, and what to run in the child, so that the kernel kills it when we are gone."""
     if sys.platform != "linux":
         return command, None
-    setpriv = shutil.which("setpriv")
-    if setpriv:
-        return [setpriv, "--pdeathsig", "KILL", "--", *command], None
+    parent = os.getpid()
+    setpriv, shell = shutil.which("setpriv"), shutil.which("sh")
+    if setpriv and shell:
+        look = f'[ "$PPID" = {parent} ] && exec "$@"'
+        return [setpriv, "--pdeathsig", "KILL", "--", shell, "-c", look, "sh", *command], None
     libc = ctypes.CDLL(None)  # Loaded here: in the child, after a fork with threads, it may hang.
 
     def die_with_parent() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
     return command, die_with_parent
 

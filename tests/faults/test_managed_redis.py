@@ -13,6 +13,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,11 @@ pytestmark = [
         reason="no redis-server or valkey-server on the path",
     ),
 ]
+
+
+needs_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux kills the child with its parent"
+)
 
 
 def _server_of(desk: LinkDesk) -> ManagedServer:
@@ -115,25 +122,76 @@ async def test_a_missing_program_is_a_cause_in_plain_words(tmp_path: Path) -> No
         assert desk.journal.pending >= 10
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills the child with its parent")
+@needs_linux
 @pytest.mark.parametrize("has_setpriv", [True, False])
+@pytest.mark.parametrize("is_stopped_before", [False, True], ids=["killed", "stopped, then killed"])
 def test_a_crash_of_the_engine_leaves_no_server_behind(
+    tmp_path: Path, *, has_setpriv: bool, is_stopped_before: bool
+) -> None:
+    with _engine(tmp_path, "time.sleep(60)", has_setpriv=has_setpriv) as (engine, pid):
+        if is_stopped_before:
+            engine.send_signal(signal.SIGSTOP)
+            assert _is_alive(pid)
+        engine.kill()
+        engine.wait()
+        _wait_until_dead(pid)
+
+
+@needs_linux
+@pytest.mark.parametrize("has_setpriv", [True, False])
+def test_the_server_ends_with_the_thread_of_the_loop_that_started_it(
     tmp_path: Path, *, has_setpriv: bool
 ) -> None:
-    program = find_redis_server()
+    """The process goes on: without its loop nobody watches the server any more."""
+    with _engine(tmp_path, "", has_setpriv=has_setpriv) as (engine, pid):
+        _wait_until_dead(pid)
+        assert engine.poll() is None
+
+
+@needs_linux
+@pytest.mark.parametrize("has_setpriv", [True, False])
+def test_an_engine_that_dies_while_the_server_is_being_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_setpriv: bool
+) -> None:
+    """The kernel tells nobody of a parent that was gone before it was asked to."""
+    program = find_redis_server() or ""
+    if not has_setpriv:
+        monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("os.getpid", lambda: 1)  # As the child would see it then.
+    server = ManagedServer(program=program, folder=tmp_path / "run", io_clock=SystemClock())
+    server.start()
+    deadline = time.monotonic() + 5
+    while server.is_running():
+        assert time.monotonic() < deadline, "it runs without a parent"
+        time.sleep(0.01)
+
+
+@contextmanager
+def _engine(
+    folder: Path, then: str, *, has_setpriv: bool
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process whose thread starts a server and then does `then`; and the server's pid."""
     script = f"""
-        import sys, time
+        import sys, threading, time
         from pathlib import Path
         from engine.redis_link.managed_server import ManagedServer
         from engine.runtime import SystemClock
-        server = ManagedServer(
-            program={program!r}, folder=Path({str(tmp_path / "run")!r}), io_clock=SystemClock()
-        )
-        server.start()
-        socket = Path(server.url.removeprefix("unix://"))
-        while not socket.is_socket():
-            time.sleep(0.01)
-        print(server.pid, flush=True)
+
+        def loop():
+            folder = Path({str(folder / "run")!r})
+            server = ManagedServer(
+                program={find_redis_server()!r}, folder=folder, io_clock=SystemClock()
+            )
+            server.start()
+            socket = Path(server.url.removeprefix("unix://"))
+            while not socket.is_socket():
+                time.sleep(0.01)
+            print(server.pid, flush=True)
+            {then or "pass"}
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        thread.join()
         time.sleep(60)
     """
     environment = {"PYTHONPATH": str(_ROOT), "PATH": os.environ["PATH"] if has_setpriv else ""}
@@ -143,13 +201,29 @@ def test_a_crash_of_the_engine_leaves_no_server_behind(
     try:
         assert engine.stdout is not None
         pid = int(engine.stdout.readline())
-        assert _is_alive(pid)
+        yield engine, pid
     finally:
         engine.kill()
         engine.wait()
         if engine.stdout is not None:
             engine.stdout.close()
-    _wait_until_dead(pid)
+
+
+async def test_a_valkey_server_is_used_where_only_that_is_found(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    valkey = programs / "valkey-server"
+    valkey.symlink_to(find_redis_server() or "")
+    async with link_desk(
+        tmp_path / "state.db", section=RedisSection(mode="auto"), search_path=str(programs)
+    ) as desk:
+        assert desk.link.snapshot().mode == "managed"
+        assert desk.settings.why == "auto: no URL, valkey-server found"
+        server = _server_of(desk)
+        assert Path(f"/proc/{server.pid}/cmdline").read_bytes().startswith(bytes(valkey))
+        await desk.write(50)
+        await eventually(desk.is_caught_up)
+        desk.assert_mirrored(read_stream(server.url))
 
 
 def _wait_until_dead(pid: int) -> None:
