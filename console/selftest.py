@@ -43,6 +43,7 @@ LIBRARIES: Final = {
     "numpy": ("numpy",),
     "msgspec": ("msgspec",),
     "platformdirs": ("platformdirs",),
+    "keyring": ("keyring", "keyring.backends.null"),
 }
 RESOURCES: Final = (
     "fonts/IBMPlexSans-Bold.ttf",

@@ -26,6 +26,8 @@ from tests.waiting import eventually as wait_until
 
 os.environ.setdefault("QT_API", "pyside6")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# No test, and no engine that one starts, asks the keyring of whoever runs the tests.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
 _GRACE_S = 2.0
 _POLL_S = 0.01

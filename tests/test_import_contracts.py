@@ -62,6 +62,7 @@ def _plant(project: Path, module: str, code: str) -> Path:
         ("engine.model.planted", "import engine.runtime", "engine.model.planted"),
         ("engine.api.planted", "import redis", "engine.api.planted"),
         ("engine.runtime.planted", "import sqlite3", "engine.runtime.planted"),
+        ("engine.redis_link.planted", "import keyring", "engine.redis_link.planted"),
         ("engine.latch.planted", "import engine.runtime", "engine.latch.planted"),
         ("engine.emergency_stop.planted", "import redis", "engine.emergency_stop.planted"),
         ("console.viewmodels.planted", "import PySide6.QtCore", "console.viewmodels.planted"),

@@ -7,6 +7,7 @@ as nothing is called before `Kernel.start`.
 
 from __future__ import annotations
 
+import logging
 import os
 
 import msgspec
@@ -39,7 +40,8 @@ from engine.kernel.client import LocalClient
 from engine.kernel.data_directory import DataDirectory
 from engine.kernel.gatekeeper import Gatekeeper, InfrastructureParts, RiskParts
 from engine.kernel.kernel import Kernel
-from engine.kernel.keys import read_desk_key
+from engine.kernel.keyring_vault import KeyringVault
+from engine.kernel.keys import find_desk_key, read_desk_key
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
@@ -55,7 +57,7 @@ from engine.model.snapshots import EngineState
 from engine.model.values import PositionSide
 from engine.policy import PolicyStore, StateDatabaseAuthority
 from engine.portfolio import Ledger
-from engine.ports import Clock, MarketFeed
+from engine.ports import Clock, KeyVault, MarketFeed
 from engine.redis_link import RedisLink, choose
 from engine.risk import DrawdownBreaker, Governor, MarkFilter, MarkWatch
 from engine.runtime import (
@@ -71,17 +73,22 @@ from engine.runtime import (
 )
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
 
+_log = logging.getLogger(__name__)
 
-async def build_kernel(options: KernelOptions, *, clock: Clock) -> Kernel:
+
+async def build_kernel(
+    options: KernelOptions, *, clock: Clock, vault: KeyVault | None = None
+) -> Kernel:
     """Open the data directory and build everything; `Kernel.start` makes it live.
 
-    Raises DataDirectoryInUse, StoreError, ConfigurationError, PolicyInvalid; nothing stays open
-    then.
+    `vault` holds the desk key where the environment has none: the operating system's keyring unless
+    given. Raises DataDirectoryInUse, StoreError, ConfigurationError, PolicyInvalid; nothing stays
+    open then.
     """
     storage = await open_storage(
         DataDirectory(options.data_dir), configuration=options.effective, clock=clock
     )
-    builder = _Builder(options, storage, clock)
+    builder = _Builder(options, storage, clock, vault or KeyringVault())
     try:
         return await builder.build()
     except BaseException:
@@ -118,8 +125,11 @@ class _Builder:
     strategy: VolatilityBreakout
     kernel: Kernel
 
-    def __init__(self, options: KernelOptions, storage: Storage, clock: Clock) -> None:
+    def __init__(
+        self, options: KernelOptions, storage: Storage, clock: Clock, vault: KeyVault
+    ) -> None:
         self.options = options
+        self.vault = vault
         self.configuration = options.effective
         self.storage = storage
         self.clock = clock
@@ -154,7 +164,6 @@ class _Builder:
     # --- stages ---------------------------------------------------------------------------------
 
     def _foundation(self) -> None:
-        self.desk_key = read_desk_key(os.environ)
         # On simulated time a drain ends at the same event in every run, whatever the machine does.
         is_simulated = isinstance(self.clock, SimClock)
         self.bus = EventBus(
@@ -194,6 +203,10 @@ class _Builder:
             was_linked=await self.storage.journal.was_linked(),
         )
         await self.storage.journal.open(standalone=settings.is_standalone)
+        # Standalone there is nobody to sign for: no keyring is asked to unlock itself.
+        self.desk_key = (
+            read_desk_key(os.environ) if settings.is_standalone else await self._found_key()
+        )
         self.redis = RedisLink(
             settings=settings,
             journal=self.storage.journal,
@@ -206,6 +219,11 @@ class _Builder:
                 redis=self.redis, reconcile=self.kernel.reconcile_after_outage
             ),
         )
+
+    async def _found_key(self) -> DeskKey:
+        found = await find_desk_key(os.environ, self.vault)
+        _log.info("desk key: %s", found.why)
+        return found.key
 
     async def _money(self) -> None:
         self.venue_writer = DatabaseWriter(

@@ -12,6 +12,7 @@
     │   ├── Refused             the venue proved that it did not happen; final
     │   ├── NotExecuted         did not happen and may be tried again (`retry_after_s`)
     │   └── OutcomeUnknown      sent, no answer: it may have happened; ask, never assume
+    ├── VaultUnavailable        the key vault cannot be asked; in words, and never a secret
     ├── BridgeDown              Redis is away; nothing is lost, it is in the journal
     ├── PolicyInvalid           every wrong field with its reason
     ├── PolicyConflict          somebody changed the policy meanwhile; carries theirs
@@ -93,6 +94,10 @@ class BridgeDown(EngineError):
     """Redis is away. Nothing is lost: the events are in the journal."""
 
 
+class VaultUnavailable(EngineError):
+    """The key vault cannot be asked. The message says why and never holds a secret."""
+
+
 class PolicyInvalid(EngineError):
     """The policy was refused; `problems` maps each wrong field to its reason."""
 
@@ -145,6 +150,7 @@ __all__ = [
     "Refused",
     "SchemaTooNew",
     "StoreError",
+    "VaultUnavailable",
     "VenueError",
     "require",
 ]

@@ -1,4 +1,5 @@
-"""Protocols that the outside fills: clock, the four venue ports, market feed, event log, latch.
+"""Protocols that the outside fills: clock, the four venue ports, market feed, event log, latch,
+key vault.
 
 Rule: protocols only, in the words of `engine.model`; siblings that must talk do it through these,
 and the kernel plugs them together.
@@ -6,6 +7,7 @@ and the kernel plugs them together.
 
 from engine.ports.clock import Clock
 from engine.ports.events import EventLog, LatchView
+from engine.ports.keys import KeyVault
 from engine.ports.market import MarketFeed, MarketSink
 from engine.ports.venue import AccountReads, Exits, FinalCheck, OrderEntry, Streams
 
@@ -15,6 +17,7 @@ __all__ = [
     "EventLog",
     "Exits",
     "FinalCheck",
+    "KeyVault",
     "LatchView",
     "MarketFeed",
     "MarketSink",
