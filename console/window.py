@@ -35,6 +35,7 @@ from console.stop_filter import StopFilter
 from console.theme import DAY, DUSK, LiveTheme
 from console.viewmodels.alarms import AlarmsViewModel
 from console.viewmodels.appearance import Tone
+from console.viewmodels.buffer import BufferViewModel
 from console.viewmodels.chart_frames import ChartsViewModel
 from console.viewmodels.entries import EntriesViewModel
 from console.viewmodels.freshness import Engine, FreshnessTracker
@@ -142,6 +143,7 @@ class MainWindow(QWidget):
         self._alarms = AlarmsViewModel()
         self._indicators = IndicatorsViewModel()
         self._links = LinksViewModel()
+        self._buffer = BufferViewModel()
         self._positions = PositionsViewModel()
         self._charts = ChartsViewModel()
         self._entries = EntriesViewModel()
@@ -271,6 +273,7 @@ class MainWindow(QWidget):
         self.overview.show_words(
             indicators=self._indicators.present(engine),
             links=self._links.present(engine),
+            buffer=self._buffer.present(engine),
             alarms=self._alarms.strip(engine),
             alarms_hidden=self._alarms.hidden_count(engine),
         )

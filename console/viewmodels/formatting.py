@@ -23,6 +23,9 @@ __all__ = [
     "price",
     "quantity",
     "signed_money",
+    "size",
+    "split_size",
+    "whole",
 ]
 
 THIN_SPACE: Final = "\u2009"
@@ -90,6 +93,26 @@ def duration(seconds: float) -> str:
     if seconds < 5_970:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3_600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
+
+
+def whole(count: int) -> str:
+    """``48 211``."""
+    return grouped(str(count))
+
+
+def split_size(count: int) -> tuple[str, str]:
+    """``("1.2", "MB")``: decimal units, as disks are sold and caps are configured."""
+    for factor, unit in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")):
+        # Rounded up into the next unit rather than shown as 1000 of this one.
+        if count >= factor * 0.9995:
+            value = count / factor
+            return grouped(f"{value:.1f}" if value < 9.95 else f"{value:.0f}"), unit
+    return grouped(str(count)), "B"
+
+
+def size(count: int) -> str:
+    """``1.2 MB``."""
+    return " ".join(split_size(count))
 
 
 def clock(ts_ns: int) -> str:

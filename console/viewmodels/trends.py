@@ -1,6 +1,7 @@
-"""Trend histories in fixed memory: drawdown and queue fill over the last hour, with gaps as gaps.
+"""Trend histories in fixed memory over the last hour, with gaps as gaps.
 
-Numbers here are floats, for painting only: x is seconds, y per cent. A hole of more than
+Drawdown, queue fill and events that wait for Redis.
+Numbers here are floats, for painting only: x is seconds, y per cent or a count. A hole of more than
 ``GAP_S`` between two samples is stored as NaN, so that a chart breaks its line there instead of
 inventing one (R32).
 """
@@ -78,23 +79,25 @@ class TrendSeries:
 
 
 class TrendsViewModel:
-    """Feeds both series from snapshots and remembers when ticks were dropped."""
+    """Feeds the series from snapshots and remembers when ticks were dropped."""
 
     def __init__(self) -> None:
         self.drawdown = TrendSeries()
         self.queue = TrendSeries()
+        self.buffer = TrendSeries()
         self.drops_s: list[float] = []
         self._dropped: int | None = None
 
     def take(self, snapshot: EngineSnapshot) -> None:
-        """Add one sample of each; trading time for the account, the machine's time for the
-        queue.
+        """Add one sample of each; trading time for the account, the machine's time for queue
+        and buffer.
         """
         drawdown = snapshot.risk.drawdown
         percent = None if drawdown is None else -float(drawdown) * 100
         self.drawdown.append(snapshot.ts_ns / 1e9, percent)
         now_s = snapshot.monotonic_ns / 1e9
         self.queue.append(now_s, snapshot.bus.utilisation * 100)
+        self.buffer.append(now_s, float(snapshot.journal.pending))
         if self._dropped is not None and snapshot.bus.dropped > self._dropped:
             self.drops_s.append(now_s)
         self._dropped = snapshot.bus.dropped

@@ -13,6 +13,7 @@ from console.charts import LimitChart
 from console.theme import LiveTheme
 from console.viewmodels.alarms import AlarmRow
 from console.viewmodels.appearance import IndicatorState
+from console.viewmodels.buffer import BufferState
 from console.viewmodels.chart_frames import ChartState
 from console.viewmodels.entries import StartState
 from console.viewmodels.links import LinkRow
@@ -31,6 +32,7 @@ __all__ = ["OverviewView"]
 
 _LOW_PX = 720
 _GAP_PX = 8
+_LINKS_PX = 350
 _STRIP_LOW_PX = 98  # Two rows of alarms.
 _STRIP_PX = 130  # Three.
 
@@ -70,7 +72,7 @@ class OverviewView(QWidget):
         upper = QHBoxLayout()
         upper.setSpacing(_GAP_PX)
         upper.addWidget(self._drawdown_panel, 1)
-        for panel, width in ((self._indicators, 300), (self._links, 250)):
+        for panel, width in ((self._indicators, 284), (self._links, _LINKS_PX)):
             panel.setFixedWidth(width)
             upper.addWidget(panel)
         self._lower = QWidget()
@@ -85,8 +87,8 @@ class OverviewView(QWidget):
         outer.setSpacing(_GAP_PX)
         outer.addWidget(self.stop_panel)
         outer.addWidget(self.start_row)
-        outer.addLayout(upper, 5)
-        outer.addWidget(self._lower, 4)
+        outer.addLayout(upper, 13)
+        outer.addWidget(self._lower, 9)
         outer.addWidget(self._strip)
         self._strip.setFixedHeight(_STRIP_LOW_PX)
 
@@ -136,12 +138,14 @@ class OverviewView(QWidget):
         *,
         indicators: tuple[IndicatorState, ...],
         links: tuple[LinkRow, ...],
+        buffer: BufferState,
         alarms: tuple[AlarmRow, ...],
         alarms_hidden: int,
     ) -> None:
-        """Bars, links and the alarm strip."""
+        """Bars, links, buffer and the alarm strip."""
         self._indicators.show_states(indicators)
         self._links.show_rows(links)
+        self._links.show_buffer(buffer)
         self._strip.show_rows(alarms, hidden=alarms_hidden)
 
     def show_positions(self, state: PositionsState) -> None:
@@ -156,7 +160,8 @@ class OverviewView(QWidget):
         self._drawdown.show_series(*trends.drawdown.view())
 
     def show_queue(self, trends: TrendsViewModel, frame: ChartState) -> None:
-        """The queue chart, while its row is shown."""
+        """The queue chart, while its row is shown, and the trend of what waits for Redis."""
+        self._links.show_trend(trends.buffer)
         if self._lower.isVisible():
             _frame(self._queue_panel, self._queue, frame)
             self._queue.show_series(*trends.queue.view(), marks_s=trends.drops_s)

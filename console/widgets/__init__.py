@@ -8,6 +8,19 @@ from console.widgets.hold_button import HoldButton
 from console.widgets.indicator_bar import IndicatorBar
 from console.widgets.labels import TextLabel
 from console.widgets.panel import Panel
+from console.widgets.paragraph import Paragraph
+from console.widgets.progress_line import ProgressLine
+from console.widgets.sparkline import Sparkline
 from console.widgets.stop_button import StopButton
 
-__all__ = ["Chip", "HoldButton", "IndicatorBar", "Panel", "StopButton", "TextLabel"]
+__all__ = [
+    "Chip",
+    "HoldButton",
+    "IndicatorBar",
+    "Panel",
+    "Paragraph",
+    "ProgressLine",
+    "Sparkline",
+    "StopButton",
+    "TextLabel",
+]

@@ -23,6 +23,7 @@ from engine.model.emergency import (
 )
 from engine.model.events import Event
 from engine.model.policy import PolicyDocument
+from engine.model.records import DeadLetter
 from engine.model.snapshots import EngineSnapshot, EngineState
 
 
@@ -41,6 +42,8 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
     problems: dict[str, str] = {}
     conflict: bool = False
+    # What a requeue made: the new sequence number.
+    number: int | None = None
 
 
 class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,18 @@ class EngineClient(Protocol):
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         """Mark an alarm as seen."""
+        ...
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The newest events that Redis refused for good, newest first."""
+        ...
+
+    async def requeue(self, seq: int, *, author: str, reason: str) -> CommandResult:
+        """Give a dead letter another try at the tail, audited; `number` is its new one."""
+        ...
+
+    async def back_up(self, *, author: str, reason: str) -> CommandResult:
+        """Make a backup of the state database now, audited; refused with what the disk said."""
         ...
 
     async def equity_history(self, *, since_ns: int) -> tuple[HistoryPoint, ...]:

@@ -303,6 +303,7 @@ class Journal:
             pending=self._pending,
             dead_lettered=self._dead_lettered,
             bytes=self._bytes,
+            bytes_max=self._bytes_max,
             oldest_pending_age_s=age_s,
             last_replay_duration_s=duration_s,
             last_replay_rate_per_s=rate,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from engine.model.records import DeadLetter
+
 __all__ = ["DeadLetter", "JournalRow", "PruneResult"]
 
 
@@ -19,19 +21,6 @@ class JournalRow(NamedTuple):
     trace: str
     replaces: int | None
     payload: bytes
-
-
-class DeadLetter(NamedTuple):
-    """An event that was refused for good, why, and the number it got if it was given another
-    try."""
-
-    seq: int
-    event_id: str
-    type: str
-    ts_ns: int
-    error: str
-    parked_ns: int
-    requeued_seq: int | None
 
 
 class PruneResult(NamedTuple):

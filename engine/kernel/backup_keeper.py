@@ -70,6 +70,11 @@ class BackupKeeper:
         return self._newest
 
     @property
+    def fault(self) -> str:
+        """Why the last one failed; "" when it did not."""
+        return self._fault
+
+    @property
     def pending(self) -> int:
         """Work on a thread that has not been answered: a simulated clock holds still for it."""
         return self._pending

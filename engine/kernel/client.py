@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from engine.api import CommandResult, HistoryPoint, PolicyVersion
-from engine.journal import DeadLetter
 from engine.kernel.backup_keeper import Backup
+from engine.kernel.link_history import LinkHistory
 from engine.kernel.operator_commands import OperatorCommands
 from engine.kernel.parts import Parts
 from engine.kernel.policy_commands import PolicyCommands
@@ -14,8 +16,10 @@ from engine.kernel.reset import ResetDesk
 from engine.kernel.safeguards import safeguards
 from engine.kernel.snapshot_maker import SnapshotMaker
 from engine.model.emergency import Condition, ResetRequest, Scope, Trip, TripSource
+from engine.model.errors import StoreError
 from engine.model.events import AccountEquityUpdated, Event, PositionUpdated
 from engine.model.policy import PolicyDocument
+from engine.model.records import DeadLetter
 from engine.model.snapshots import EngineSnapshot, SafeguardSnapshot
 
 _HISTORY_POINTS = 4_000
@@ -33,6 +37,7 @@ class LocalClient:
         self._policy = PolicyCommands(parts=parts, answer=self.answer)
         self._snapshots = SnapshotMaker(
             parts=parts,
+            link_history=LinkHistory(bus=parts.bus),
             start_conditions=self._reset.start_list,
             reset_conditions=self._reset.reset_list,
             would_trip_again=self._reset.would_trip_again,
@@ -106,35 +111,36 @@ class LocalClient:
     async def policy_history(self) -> tuple[PolicyVersion, ...]:
         return await self._policy.history()
 
-    async def back_up(self, *, author: str, reason: str) -> Backup:
+    async def make_backup(self, *, author: str, reason: str) -> Backup:
         """Make a backup now, audited; raises `StoreError`."""
-        parts = self._parts
-        made = await parts.backups.back_up()
-        await parts.storage.store.append_audit(
-            who=author,
-            what=f"backup {made.path.name}",
-            why=reason,
-            where="engine",
-            ts_ns=parts.clock.now_ns(),
-        )
+        made = await self._parts.backups.back_up()
+        await self._audit(author, f"backup {made.path.name}", reason)
         return made
 
-    async def dead_letters(self) -> list[DeadLetter]:
-        """The newest events that Redis refused for good."""
-        return await self._parts.storage.journal.dead_letters()
+    async def back_up(self, *, author: str, reason: str) -> CommandResult:
+        try:
+            made = await self.make_backup(author=author, reason=reason)
+        except StoreError as error:
+            return self._commands.result(ok=False, message=str(error))
+        return self._commands.result(ok=True, message=f"{made.path.name} made and checked")
 
-    async def requeue(self, seq: int, *, author: str, reason: str) -> int:
-        """Give a dead letter another try at the tail, audited; returns its new number."""
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        return tuple(await self._parts.storage.journal.dead_letters())
+
+    async def requeue(self, seq: int, *, author: str, reason: str) -> CommandResult:
+        try:
+            number = await self._parts.storage.journal.requeue(seq)
+            await self._audit(author, f"requeue of dead letter {seq} as {number}", reason)
+        except StoreError as error:
+            return self._commands.result(ok=False, message=str(error))
+        result = self._commands.result(ok=True, message=f"{seq} goes out again as {number}")
+        return msgspec.structs.replace(result, number=number)
+
+    async def _audit(self, who: str, what: str, why: str) -> None:
         parts = self._parts
-        new_seq = await parts.storage.journal.requeue(seq)
         await parts.storage.store.append_audit(
-            who=author,
-            what=f"requeue of dead letter {seq} as {new_seq}",
-            why=reason,
-            where="engine",
-            ts_ns=parts.clock.now_ns(),
+            who=who, what=what, why=why, where="engine", ts_ns=parts.clock.now_ns()
         )
-        return new_seq
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         return await self._commands.acknowledge_alarm(alarm_id)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.kernel.link_history import LinkHistory
 from engine.kernel.parts import Parts
 from engine.model.emergency import Condition
+from engine.model.limits import REDIS_PING_INTERVAL_S
 from engine.model.orders import OrderRecord, PositionRecord
 from engine.model.snapshots import (
+    DatabaseSnapshot,
     EngineSnapshot,
     EngineState,
     LinkSnapshot,
@@ -22,6 +25,9 @@ from engine.model.snapshots import (
 from engine.model.values import ZERO, PositionSide
 
 _MARKET_SLOW_S = 2.0
+# A heartbeat missed.
+_REDIS_SLOW_S = 2 * REDIS_PING_INTERVAL_S
+_DATABASE_SLOW_S = 0.5
 
 
 class SnapshotMaker:
@@ -31,11 +37,13 @@ class SnapshotMaker:
         self,
         *,
         parts: Parts,
+        link_history: LinkHistory,
         start_conditions: Callable[[], tuple[Condition, ...]],
         reset_conditions: Callable[[], tuple[Condition, ...]],
         would_trip_again: Callable[[], tuple[str, ...]],
     ) -> None:
         self._parts = parts
+        self._link_history = link_history
         self._start_conditions = start_conditions
         self._reset_conditions = reset_conditions
         self._would_trip_again = would_trip_again
@@ -78,6 +86,22 @@ class SnapshotMaker:
             else self._start_conditions(),
             reset_conditions=self._reset_conditions() if latched else (),
             would_trip_again=self._would_trip_again() if latched else (),
+            link_history=self._link_history.snapshot(),
+            database=self._database(),
+        )
+
+    def _database(self) -> DatabaseSnapshot:
+        storage, backups = self._parts.storage, self._parts.backups
+        newest = backups.newest
+        return DatabaseSnapshot(
+            generation=storage.generation,
+            healthy=storage.writer.healthy,
+            lag_s=storage.writer.lag_s,
+            fault=storage.writer.last_error,
+            backup_name="" if newest is None else newest.path.name,
+            backup_ns=None if newest is None else newest.made_ns,
+            backup_age_s=backups.age_s(),
+            backup_fault=backups.fault,
         )
 
     def _risk(self) -> RiskSnapshot:
@@ -156,13 +180,16 @@ class SnapshotMaker:
                 name="orders",
                 title="Paper orders",
                 state=LinkState.UP if connected else LinkState.DOWN,
+                cause="" if connected else "the venue's stream is not connected",
             ),
             LinkSnapshot(
                 name="data",
                 title="Market data",
                 state=_market_state(market_age_s, limit_s),
-                cause=parts.feed.name,
+                cause=_market_cause(market_age_s, limit_s),
                 age_s=market_age_s,
+                slow_after_s=_MARKET_SLOW_S,
+                was_up=market_age_s is not None,
             ),
             LinkSnapshot(
                 name="redis",
@@ -171,13 +198,19 @@ class SnapshotMaker:
                 cause=redis.cause,
                 age_s=redis.last_answer_age_s,
                 detail=redis.mode,
+                slow_after_s=_REDIS_SLOW_S,
+                was_up=redis.was_up,
+                down_s=redis.down_s,
+                tries=redis.tries,
             ),
             LinkSnapshot(
                 name="database",
                 title="Database",
                 state=LinkState.UP if store.healthy else LinkState.DOWN,
                 cause=store.last_error,
+                age_s=store.lag_s,
                 detail=f"lag {store.lag_s:.1f} s",
+                slow_after_s=_DATABASE_SLOW_S,
             ),
         )
 
@@ -186,6 +219,12 @@ def _market_state(age_s: float | None, limit_s: float) -> LinkState:
     if age_s is None:
         return LinkState.CONNECTING
     return LinkState.UP if age_s <= max(limit_s, _MARKET_SLOW_S) else LinkState.DOWN
+
+
+def _market_cause(age_s: float | None, limit_s: float) -> str:
+    if age_s is None:
+        return "no price has come yet"
+    return "" if _market_state(age_s, limit_s) is LinkState.UP else "no price comes any more"
 
 
 __all__ = ["SnapshotMaker"]

@@ -15,7 +15,7 @@ from engine.kernel.backup_keeper import backup_json
 from engine.kernel.client import LocalClient
 from engine.kernel.status import emergency_json, status_json
 from engine.model.emergency import ResetRequest, Scope, TripSource
-from engine.model.errors import OperatorMessage, StoreError
+from engine.model.errors import OperatorMessage
 from engine.model.ids import Symbol, TripId
 from engine.model.policy import diff
 
@@ -128,7 +128,7 @@ class Verbs:
         return result_json(await self._client.reset(request))
 
     async def _backup(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        made = await self._client.back_up(author=_author(args), reason=_text(args, "reason"))
+        made = await self._client.make_backup(author=_author(args), reason=_text(args, "reason"))
         return backup_json(made)
 
     async def _journal_list_dead(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,13 +136,10 @@ class Verbs:
 
     async def _journal_requeue(self, args: Mapping[str, Any]) -> dict[str, Any]:
         seq = _number(args, "seq")
-        try:
-            new_seq = await self._client.requeue(
-                seq, author=_author(args), reason=_text(args, "reason")
-            )
-        except StoreError as error:
-            raise OperatorMessage(str(error)) from error
-        return {"ok": True, "seq": seq, "new_seq": new_seq}
+        result = await self._client.requeue(seq, author=_author(args), reason=_text(args, "reason"))
+        if not result.ok:
+            raise OperatorMessage(result.message)
+        return {"ok": True, "seq": seq, "new_seq": result.number}
 
     async def _policy_show(self, _: Mapping[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = msgspec.to_builtins(self._client.policy())

@@ -43,6 +43,13 @@ REDIS_BACKOFF_FIRST_S = 0.05
 REDIS_BACKOFF_MAX_S = 1.0
 REDIS_STREAM_EVENTS_MAX = 1_000_000
 
+# --- policy: an age beyond this is marked STALE; the profile's own maximum shuts the gate.
+POLICY_STALE_AFTER_S = 30.0
+
+# --- history of the link, as the console shows it: the oldest is dropped, all are counted.
+REDIS_OUTAGES_SHOWN_MAX = 50
+REDIS_STEPS_SHOWN_MAX = 20
+
 # --- emergency stop.
 STOP_CANCEL_WAIT_S = 2.0
 STOP_VERIFY_GAP_S = 1.0

@@ -1,4 +1,5 @@
-"""Durable records beside orders and policy: points of the equity curve, audit entries, alarms.
+"""Durable records beside orders and policy: points of the equity curve, audit entries, alarms, and
+events that Redis refused for good.
 
 Money in account currency, drawdown a positive fraction, times UTC nanoseconds.
 """
@@ -6,6 +7,7 @@ Money in account currency, drawdown a positive fraction, times UTC nanoseconds.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -45,4 +47,17 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     cleared_ns: int | None = None
 
 
-__all__ = ["AlarmRecord", "AuditEntry", "EquityMark"]
+class DeadLetter(NamedTuple):
+    """An event that was refused for good, why, and the number it got if it was given another
+    try."""
+
+    seq: int
+    event_id: str
+    type: str
+    ts_ns: int
+    error: str
+    parked_ns: int
+    requeued_seq: int | None
+
+
+__all__ = ["AlarmRecord", "AuditEntry", "DeadLetter", "EquityMark"]

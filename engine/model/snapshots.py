@@ -43,7 +43,12 @@ class LinkState(StrEnum):
 
 
 class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One link; `age_s` is how old the last sign of life is, `detail` e.g. `lag 0.4 s`."""
+    """One link; `age_s` is how old the last sign of life is, `detail` e.g. `lag 0.4 s`.
+
+    Beyond `slow_after_s` a link that is up counts as slow. `was_up`: it has been up since the
+    start. `down_s` is for how long it has been down, where the link measures that itself, and
+    `tries` how often it was called since.
+    """
 
     name: str
     title: str
@@ -51,6 +56,10 @@ class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
     age_s: float | None = None
     detail: str = ""
+    slow_after_s: float | None = None
+    was_up: bool = True
+    down_s: float | None = None
+    tries: int = 0
 
 
 class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +162,8 @@ class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     dead_lettered: int
     bytes: int = 0
+    # What it may grow to before the lowest class gives way; 0 where that is not known.
+    bytes_max: int = 0
     oldest_pending_age_s: float | None = None
     last_replay_duration_s: float | None = None
     last_replay_rate_per_s: float | None = None
@@ -161,9 +172,10 @@ class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The Redis link. `mode` is what was chosen, `cause` why it is in its state.
 
-    `name_in_use`: another engine holds this node's name. `fence` is the fencing number of our
-    lease, 0 before the first. `foreign`: what was found in our stream within the last minute that
-    this node did not write.
+    `name_in_use`: another engine holds this node's name. `owner` is who we are in the lease of the
+    name, `fence` its fencing number, 0 before the first. `foreign`: what was found in our stream
+    within the last minute that this node did not write. `down_s` runs while Redis is away, `tries`
+    counts the attempts since. `replay_total` is what the replay under way had to send at its start.
     """
 
     mode: str
@@ -175,6 +187,61 @@ class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     name_in_use: bool = False
     fence: int = 0
     foreign: str = ""
+    owner: str = ""
+    stream: str = ""
+    was_up: bool = False
+    down_s: float | None = None
+    tries: int = 0
+    replay_total: int = 0
+
+
+class OutageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One outage of Redis: from, to (None while it lasts), and its first cause."""
+
+    from_ns: int
+    to_ns: int | None
+    cause: str
+
+
+class RecoveryStepSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a recovery, in the order in which they were taken."""
+
+    step: str
+    ok: bool
+    duration_ms: float
+
+
+class RecoverySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The last recovery, or the one under way (`finished_ns` None, the figures not known yet)."""
+
+    began_ns: int
+    steps: tuple[RecoveryStepSnapshot, ...] = ()
+    finished_ns: int | None = None
+    downtime_s: float | None = None
+    replayed: int = 0
+    resumed_in_s: float | None = None
+
+
+class LinkHistorySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The outages of this run: all counted, the newest kept, newest first; and the last
+    recovery."""
+
+    outages: tuple[OutageSnapshot, ...] = ()
+    outages_total: int = 0
+    recovery: RecoverySnapshot | None = None
+
+
+class DatabaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The state database and its newest good backup; `backup_fault` is why the last one failed."""
+
+    generation: int
+    healthy: bool
+    lag_s: float
+    fault: str = ""
+    backup_name: str = ""
+    backup_ns: int | None = None
+    backup_age_s: float | None = None
+    backup_fault: str = ""
 
 
 class RiskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +364,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     reset_conditions: tuple[Condition, ...] = ()
     # Measures that would trip again at once, each to be re-based by name.
     would_trip_again: tuple[str, ...] = ()
+    link_history: LinkHistorySnapshot = LinkHistorySnapshot()
+    database: DatabaseSnapshot | None = None
 
 
 __all__ = [
@@ -307,12 +376,16 @@ __all__ = [
     "EngineSnapshot",
     "EngineState",
     "JournalSnapshot",
+    "LinkHistorySnapshot",
     "LinkSnapshot",
     "LinkState",
     "LoopLag",
     "OrderSnapshot",
+    "OutageSnapshot",
     "PolicySnapshot",
     "PositionSnapshot",
+    "RecoverySnapshot",
+    "RecoveryStepSnapshot",
     "RedisSnapshot",
     "RiskSnapshot",
     "SafeguardSnapshot",

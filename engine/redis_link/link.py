@@ -116,7 +116,8 @@ class RedisLink:
         self._down_ns = 0
         self._outages: list[tuple[int, int | None]] = []
         self._attempts = 0
-        self._target = 0
+        self._tries = 0
+        self._target = self._replay_from = 0
         self._foreign = ""
         self._foreign_ns = 0
 
@@ -149,9 +150,13 @@ class RedisLink:
         return (self._io_clock.monotonic_ns() - self._answered_ns) / 1e9
 
     def snapshot(self) -> RedisSnapshot:
-        remaining = 0
+        remaining = total = 0
         if self._state is LinkState.REPLAYING:
             remaining = max(0, self._target - self._mirror.position)
+            total = self._target - self._replay_from
+        down_s: float | None = None
+        if self._lost_ns is not None:
+            down_s = (self._io_clock.monotonic_ns() - self._lost_ns) / 1e9
         return RedisSnapshot(
             mode=self._settings.mode,
             state=self._state,
@@ -162,6 +167,12 @@ class RedisLink:
             name_in_use=self._name_in_use,
             fence=self._lease.fence,
             foreign=self._foreign_lately(),
+            owner="" if self.is_standalone else self._lease.owner,
+            stream="" if self.is_standalone else f"seawall:{self._settings.node}:events",
+            was_up=self._answered_ns is not None,
+            down_s=down_s,
+            tries=self._tries if down_s is not None else 0,
+            replay_total=total,
         )
 
     def _foreign_lately(self) -> str:
@@ -246,6 +257,7 @@ class RedisLink:
         await self._io_clock.sleep(wait_s * self._chance.uniform(0.75, 1.25))
 
     async def _connect(self) -> Session:
+        self._tries += 1
         if self._settings.mode == "managed" and not self._server.is_running():
             self._server.start()
             self._is_new_server = True
@@ -365,6 +377,7 @@ class RedisLink:
                 self._say(LinkState.DOWN, cause)
             return
         self._lost_ns = self._io_clock.monotonic_ns()
+        self._tries = 0
         self._recovering = True
         self._outages.append((self._stamper()["ts_ns"], None))
         self._say(LinkState.DOWN, cause)
@@ -383,6 +396,7 @@ class RedisLink:
 
     def _begin_replay(self, cause: str) -> None:
         self._target = self._journal.tail_seq()
+        self._replay_from = self._mirror.position
         self._recovering = True
         if self._target > self._mirror.position:
             self._say(LinkState.REPLAYING, cause)

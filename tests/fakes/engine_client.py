@@ -39,14 +39,19 @@ from engine.model.policy import (
 from engine.model.snapshots import (
     AlarmSnapshot,
     BusSnapshot,
+    DatabaseSnapshot,
     EngineSnapshot,
     EngineState,
     JournalSnapshot,
+    LinkHistorySnapshot,
     LinkSnapshot,
     LinkState,
     LoopLag,
+    OutageSnapshot,
     PolicySnapshot,
     PositionSnapshot,
+    RecoverySnapshot,
+    RecoveryStepSnapshot,
     RedisSnapshot,
     RiskSnapshot,
     SignalCounts,
@@ -109,14 +114,23 @@ ALARMS = (
     ),
 )
 LINKS = (
-    LinkSnapshot(name="orders", title="Orders", state=LinkState.UP, age_s=0.1),
-    LinkSnapshot(name="data", title="Market data", state=LinkState.UP, age_s=0.2),
-    LinkSnapshot(name="redis", title="Redis", state=LinkState.UP, age_s=0.3),
+    LinkSnapshot(name="orders", title="Paper orders", state=LinkState.UP, age_s=0.1),
+    LinkSnapshot(name="data", title="Market data", state=LinkState.UP, age_s=0.2, slow_after_s=2.0),
     LinkSnapshot(
-        name="database", title="Database", state=LinkState.UP, age_s=0.0, detail="lag 3 ms"
+        name="redis",
+        title="Redis",
+        state=LinkState.UP,
+        age_s=0.3,
+        detail="managed",
+        slow_after_s=1.0,
     ),
     LinkSnapshot(
-        name="journal", title="Journal", state=LinkState.UP, age_s=0.0, detail="0 pending"
+        name="database",
+        title="Database",
+        state=LinkState.UP,
+        age_s=0.0,
+        detail="lag 0.0 s",
+        slow_after_s=0.5,
     ),
 )
 RESET_CONDITIONS = (
@@ -186,8 +200,33 @@ def running_snapshot() -> EngineSnapshot:
             conflated=1_204,
             high_water=612,
         ),
-        journal=JournalSnapshot(written=1_204, acknowledged=1_204, pending=0, dead_lettered=0),
-        redis=RedisSnapshot(mode="managed", state=LinkState.UP, cause=""),
+        journal=JournalSnapshot(
+            written=1_204,
+            acknowledged=1_204,
+            pending=0,
+            dead_lettered=0,
+            bytes=412_000,
+            bytes_max=100_000_000,
+        ),
+        redis=RedisSnapshot(
+            mode="managed",
+            state=LinkState.UP,
+            cause="auto: no URL, redis-server found",
+            last_answer_age_s=0.3,
+            replayed=1_204,
+            owner="desk-pc:/home/op/seawall",
+            fence=3,
+            stream="seawall:desk:events",
+            was_up=True,
+        ),
+        database=DatabaseSnapshot(
+            generation=2,
+            healthy=True,
+            lag_s=0.0,
+            backup_name="state-1795250000000000000-g2.db",
+            backup_ns=NOW_NS - 6 * 3_600_000_000_000,
+            backup_age_s=21_600.0,
+        ),
         links=LINKS,
         positions=POSITIONS,
         orders=(),
@@ -199,6 +238,101 @@ def running_snapshot() -> EngineSnapshot:
         fills=14,
         intents=14,
         market_age_s=0.2,
+    )
+
+
+def down_snapshot() -> EngineSnapshot:
+    """Redis killed twelve seconds ago: entries are held, and the buffer fills."""
+    cause = "nothing listens at its address"
+    down = msgspec.structs.replace(
+        LINKS[2], state=LinkState.DOWN, cause=cause, age_s=12.6, down_s=12.4, tries=14
+    )
+    running = running_snapshot()
+    return msgspec.structs.replace(
+        running,
+        links=(*LINKS[:2], down, *LINKS[3:]),
+        redis=msgspec.structs.replace(
+            running.redis,
+            state=LinkState.DOWN,
+            cause=cause,
+            last_answer_age_s=12.6,
+            down_s=12.4,
+            tries=14,
+        ),
+        journal=msgspec.structs.replace(
+            running.journal,
+            written=4_815,
+            pending=3_611,
+            oldest_pending_age_s=12.4,
+            bytes=1_460_000,
+        ),
+        link_history=LinkHistorySnapshot(
+            outages=(OutageSnapshot(from_ns=NOW_NS - 12_400_000_000, to_ns=None, cause=cause),),
+            outages_total=1,
+        ),
+        alarms=ALARMS,
+    )
+
+
+def replaying_snapshot() -> EngineSnapshot:
+    """Redis is back, and a third of what waited has been sent."""
+    cause = "reconnected"
+    replaying = msgspec.structs.replace(LINKS[2], state=LinkState.REPLAYING, cause=cause)
+    down = down_snapshot()
+    to_ns = NOW_NS - 400_000_000
+    return msgspec.structs.replace(
+        down,
+        links=(*LINKS[:2], replaying, *LINKS[3:]),
+        redis=msgspec.structs.replace(
+            down.redis,
+            state=LinkState.REPLAYING,
+            cause=cause,
+            down_s=None,
+            tries=0,
+            last_answer_age_s=0.1,
+            replay_remaining=8_421,
+            replay_total=12_600,
+        ),
+        journal=msgspec.structs.replace(down.journal, pending=8_500, oldest_pending_age_s=14.0),
+        link_history=LinkHistorySnapshot(
+            outages=(msgspec.structs.replace(down.link_history.outages[0], to_ns=to_ns),),
+            outages_total=1,
+            recovery=RecoverySnapshot(
+                began_ns=to_ns,
+                steps=(RecoveryStepSnapshot(step="trips", ok=True, duration_ms=3.1),),
+            ),
+        ),
+    )
+
+
+def recovered_snapshot() -> EngineSnapshot:
+    """After the outage: calm, with what happened on record."""
+    running, outage = running_snapshot(), down_snapshot().link_history.outages[0]
+    over = msgspec.structs.replace(outage, to_ns=NOW_NS - 60_000_000_000)
+    steps = (("trips", 3.1), ("replay", 812.0), ("policy", 9.4), ("reconcile", 41.0))
+    return msgspec.structs.replace(
+        running,
+        link_history=LinkHistorySnapshot(
+            outages=(
+                msgspec.structs.replace(over, from_ns=NOW_NS - 72_400_000_000),
+                OutageSnapshot(
+                    from_ns=NOW_NS - 7_200_000_000_000,
+                    to_ns=NOW_NS - 7_198_600_000_000,
+                    cause="no answer in time: the server is frozen or paused, or cut off",
+                ),
+            ),
+            outages_total=2,
+            recovery=RecoverySnapshot(
+                began_ns=NOW_NS - 60_000_000_000,
+                steps=tuple(
+                    RecoveryStepSnapshot(step=step, ok=True, duration_ms=ms) for step, ms in steps
+                ),
+                finished_ns=NOW_NS - 59_100_000_000,
+                downtime_s=12.4,
+                replayed=12_600,
+                resumed_in_s=0.87,
+            ),
+        ),
     )
 
 

@@ -20,14 +20,16 @@ from PySide6.QtWidgets import (
 from console.qt import SheetHost
 from console.theme import THEMES
 from console.theme.fonts import TextStyle, font_for
-from console.widgets import Chip, HoldButton, IndicatorBar, StopButton, TextLabel
+from console.widgets import Chip, HoldButton, IndicatorBar, Paragraph, StopButton, TextLabel
 from console.widgets.data_table import DataTable
 from console.window import MainWindow
 from engine.model.snapshots import EngineSnapshot, EngineState
 from tests.fakes.engine_client import (
     ALARMS,
+    down_snapshot,
     flat_snapshot,
     latched_snapshot,
+    replaying_snapshot,
     running_snapshot,
 )
 from tests.unit.console.conftest import SIZES, Desk
@@ -52,6 +54,8 @@ STATES = (
     flat_snapshot,
     ready_snapshot,
     halted_snapshot,
+    down_snapshot,
+    replaying_snapshot,
 )
 
 
@@ -68,6 +72,9 @@ def cut_texts(window: MainWindow) -> list[str]:
         if isinstance(widget, TextLabel):
             if not widget.may_elide and not widget.text_fits():
                 cut.append(f"label {widget.text!r}")
+        elif isinstance(widget, Paragraph):
+            if not widget.is_whole:
+                cut.append(f"paragraph {widget.text!r}")
         elif isinstance(widget, Chip | HoldButton | IndicatorBar | StopButton):
             if not widget.text_fits():
                 cut.append(f"{type(widget).__name__} {widget.accessibleName()!r}")

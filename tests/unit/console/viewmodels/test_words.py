@@ -14,13 +14,12 @@ from console.viewmodels.appearance import Glyph, StopLook, Tone
 from console.viewmodels.entries import EntriesViewModel
 from console.viewmodels.freshness import Engine, Freshness, FreshnessTracker, freshness_of
 from console.viewmodels.identity import IdentityViewModel, StopFaceViewModel
-from console.viewmodels.links import LinksViewModel
 from console.viewmodels.positions import PositionsViewModel
 from console.viewmodels.quitting import QuitViewModel
 from console.viewmodels.stop_progress import StopProgressViewModel, details_text
 from engine.model.emergency import Condition, EmergencyState
 from engine.model.reasons import Reason, ReasonCode
-from engine.model.snapshots import EngineSnapshot, EngineState, LinkState
+from engine.model.snapshots import EngineSnapshot, EngineState
 from tests.fakes.engine_client import (
     ALARMS,
     POSITIONS,
@@ -207,14 +206,6 @@ def test_the_strip_says_how_many_more_there_are() -> None:
     assert len(model.strip(engine)) + model.hidden_count(engine) == 5
 
 
-def test_a_link_is_a_plain_word_when_up_and_a_chip_when_down() -> None:
-    down = msgspec.structs.replace(running_snapshot().links[2], state=LinkState.DOWN, age_s=12.4)
-    rows = LinksViewModel().present(altered(links=(running_snapshot().links[0], down)))
-    assert [row.title for row in rows] == ["Engine", "Orders", "Redis"]
-    assert (rows[1].chip.text, rows[1].chip.tone) == ("UP", Tone.NEUTRAL)
-    assert (rows[2].chip.text, rows[2].chip.tone) == ("DOWN 12 s", Tone.CRITICAL)
-
-
 def test_holding_goes_on_by_a_press_and_off_by_a_hold() -> None:
     model = EntriesViewModel()
     running = model.present(altered(), is_pending=False)
@@ -342,6 +333,7 @@ def test_view_models_load_without_qt() -> None:
         "import console.viewmodels.alarms, console.viewmodels.policy_page\n"
         "import console.viewmodels.reset, console.viewmodels.trends\n"
         "import console.viewmodels.indicators, console.viewmodels.chart_frames\n"
+        "import console.viewmodels.links, console.viewmodels.buffer\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
