@@ -37,7 +37,7 @@ class LinkRow:
     progress: float | None = None
 
 
-def is_slow(link: LinkSnapshot) -> bool:
+def _is_slow(link: LinkSnapshot) -> bool:
     """Up, and its last sign of life is older than it should be."""
     if link.slow_after_s is None or link.age_s is None:
         return False
@@ -51,7 +51,7 @@ def link_chip(link: LinkSnapshot, *, down_s: float | None, remaining: int = 0) -
     if link.state is LinkState.REPLAYING:
         return ChipState(text=f"REPLAYING {grouped(str(remaining))} left", tone=Tone.HIGH)
     if link.state is LinkState.UP:
-        return ChipState(text="SLOW", tone=Tone.LOW) if is_slow(link) else ChipState(text="UP")
+        return ChipState(text="SLOW", tone=Tone.LOW) if _is_slow(link) else ChipState(text="UP")
     if not link.was_up:
         tone = Tone.CRITICAL if link.state is LinkState.DOWN else Tone.HIGH
         return ChipState(text="NEVER CONNECTED", tone=tone)
@@ -129,7 +129,7 @@ class LinksViewModel:
 
 def _cause(link: LinkSnapshot) -> str:
     if link.state is LinkState.UP:
-        return f"its last answer is {age(link.age_s)} old" if is_slow(link) else ""
+        return f"its last answer is {age(link.age_s)} old" if _is_slow(link) else ""
     if link.state in _NOT_THERE and link.tries > 0:
         return f"{link.cause} (try {link.tries})" if link.cause else f"try {link.tries}"
     # That it is there again is what the word above says.

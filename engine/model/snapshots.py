@@ -373,6 +373,7 @@ __all__ = [
     "BusHandlerSnapshot",
     "BusSnapshot",
     "BusTypeSnapshot",
+    "DatabaseSnapshot",
     "EngineSnapshot",
     "EngineState",
     "JournalSnapshot",
