@@ -1,5 +1,5 @@
 """Writes the pages of `docs/` that are made from tables of the code: commands, configuration,
-events, policy, orders, alarms.
+events, policy, orders, alarms, and what is taken back from Redis.
 
 So a page cannot drift from the code: a test makes each again and compares. Run it in a set-up
 checkout after changing one of the tables: `python3 packaging/docs_pages.py`.
@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from console.arguments import build_parser  # noqa: E402 - the checkout must be on the path first
 from engine.health import ALARMS  # noqa: E402
+from engine.kernel.taken_back import RULES  # noqa: E402
 from engine.model.config import Configuration  # noqa: E402
 from engine.model.events import ALL_EVENTS, COMMON_FIELDS, Event  # noqa: E402
 from engine.model.orders import TRANSITIONS, OrderState  # noqa: E402
@@ -276,6 +277,30 @@ def _event_words(event: type[Event]) -> str:
     return " ".join((own or "").split())
 
 
+def taken_back_page() -> str:
+    """`docs/taken_back.md`, from `RULES`."""
+    lines = [
+        "# What a restored database takes back from Redis",
+        "",
+        "Made from `engine/kernel/taken_back.py` by `packaging/docs_pages.py`; do not edit.",
+        "",
+        "After a damaged, lost or older `state.db` was replaced by a backup, the node's own stream",
+        "is read from the backup's position on, where Redis is configured by URL and answers.",
+        "Every event goes back into the journal under its own number, so nothing is sent twice.",
+        "State beside it changes as said here; what could not be applied is counted by type in",
+        "the alarm `DATABASE_RESTORED` and in the audit trail. Audit entries, acknowledgements of",
+        "alarms and imported trades are told by no event and stay lost.",
+        "",
+        "| event | changes state | how, or why not |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{kind}` | {'yes' if rule.apply else 'no'} | {rule.words} |"
+        for kind, rule in RULES.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "configuration.md": configuration_page,
@@ -283,6 +308,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "policy.md": policy_page,
     "orders.md": orders_page,
     "alarms.md": alarms_page,
+    "taken_back.md": taken_back_page,
 }
 
 
@@ -303,6 +329,7 @@ __all__ = [
     "main",
     "orders_page",
     "policy_page",
+    "taken_back_page",
 ]
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class StopReports:
                 trip_id=trip.id,
                 phase="cleared",
                 reason=f"{clearing.cause}: {clearing.reason} ({clearing.author})",
+                cleared=clearing.trips,
             )
         )
 

@@ -130,7 +130,7 @@ class OrderDesk:
         self.intents += 1
         if intent.purpose is OrderPurpose.ENTRY:
             self._entries_ns.append(self._clock.now_ns())
-        saved = (self._event(ev.OrderIntended, record), *events)
+        saved = (self._intended_event(record), *events)
         return self._recorder.save(lambda: self._store.record_intent(intent, saved), saved)
 
     def adopt(self, record: OrderRecord) -> None:
@@ -224,6 +224,28 @@ class OrderDesk:
             policy_version=intent.policy_version,
         )
 
+    def _intended_event(self, record: OrderRecord) -> ev.OrderIntended:
+        intent = record.intent
+        return ev.OrderIntended(
+            **self._stamper(intent.trace),
+            client_order_id=intent.client_order_id,
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=intent.quantity,
+            price=intent.price,
+            policy_version=intent.policy_version,
+            kind=intent.kind,
+            purpose=intent.purpose,
+            trigger_price=intent.trigger_price,
+            reduce_only=intent.reduce_only,
+            leverage=intent.leverage,
+            signal_id=intent.signal_id,
+            trade_id=intent.trade_id,
+            stop_loss=intent.stop_loss,
+            take_profit=intent.take_profit,
+            strategy=intent.strategy,
+        )
+
     def filled_event(self, record: OrderRecord, fill: Fill) -> ev.OrderFilled:
         """The event of one execution."""
         intent = record.intent
@@ -242,6 +264,8 @@ class OrderDesk:
             last_price=fill.price,
             fee=fill.fee,
             fee_currency=fill.fee_currency,
+            executed_at=fill.ts_ns,
+            is_maker=fill.is_maker,
         )
 
 

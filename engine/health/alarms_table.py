@@ -151,7 +151,7 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "DATABASE_RESTORED",
         1,
         "The state database was damaged, lost or older than it was",
-        "Holds, resets and policy changes since the backup may be missing; trading waits.",
+        "What neither Redis nor the venue could give back is missing; trading waits.",
         "Compare policy, holds and positions with what you know, then START.",
     ),
     _row(

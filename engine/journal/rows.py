@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from engine.model.records import DeadLetter
 
-__all__ = ["DeadLetter", "JournalRow", "PruneResult"]
+__all__ = ["DeadLetter", "JournalRow", "MirroredRow", "PruneResult"]
 
 
 class JournalRow(NamedTuple):
@@ -21,6 +21,13 @@ class JournalRow(NamedTuple):
     trace: str
     replaces: int | None
     payload: bytes
+
+
+class MirroredRow(NamedTuple):
+    """A row as the node's stream has it, under ``EPOCH-SEQ``."""
+
+    epoch: int
+    row: JournalRow
 
 
 class PruneResult(NamedTuple):

@@ -49,6 +49,8 @@ from engine.kernel.parts import Parts
 from engine.kernel.recovery import recovery_parts
 from engine.kernel.standing import HALTED, REDUCE_ONLY
 from engine.kernel.storage import Storage, open_storage
+from engine.kernel.taken_back import Rebuilding
+from engine.kernel.taking_back import TakingBack
 from engine.model.desk_key import DeskKey
 from engine.model.events import Event, MarketTick
 from engine.model.instrument import paper_instrument
@@ -58,7 +60,7 @@ from engine.model.values import PositionSide
 from engine.policy import PolicyStore, StateDatabaseAuthority
 from engine.portfolio import Ledger
 from engine.ports import Clock, KeyVault, MarketFeed
-from engine.redis_link import RedisLink, choose
+from engine.redis_link import LinkSettings, RedisLink, choose
 from engine.risk import DrawdownBreaker, Governor, MarkFilter, MarkWatch
 from engine.runtime import (
     Chance,
@@ -71,6 +73,7 @@ from engine.runtime import (
     Tasks,
     read_stopwatch_ns,
 )
+from engine.trade_state import TAKE_BACK
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
 
 _log = logging.getLogger(__name__)
@@ -202,6 +205,7 @@ class _Builder:
             run_folder=self.options.data_dir / "run",
             was_linked=await self.storage.journal.was_linked(),
         )
+        await self._take_back(settings)
         await self.storage.journal.open(standalone=settings.is_standalone)
         # Standalone there is nobody to sign for: no keyring is asked to unlock itself.
         self.desk_key = (
@@ -224,6 +228,28 @@ class _Builder:
         found = await find_desk_key(os.environ, self.vault)
         _log.info("desk key: %s", found.why)
         return found.key
+
+    async def _take_back(self, settings: LinkSettings) -> None:
+        """What a restored database had lost, before anything is built on it."""
+        storage, configuration = self.storage, self.configuration
+        if TAKE_BACK not in storage.open_state.standing:
+            return
+        latch = storage.latch_state
+        await TakingBack(
+            storage=storage,
+            settings=settings,
+            clock=self.clock,
+            io_clock=self.io_clock,
+            stopwatch=read_stopwatch_ns,
+            rebuilding=Rebuilding(
+                state=storage.open_state,
+                initial=configuration.paper.initial_balance,
+                currency=wiring.CURRENCY,
+                latched=latch.latched or bool(latch.damage),
+                live=False,
+                now_ns=self.clock.now_ns(),
+            ),
+        ).run()
 
     async def _money(self) -> None:
         self.venue_writer = DatabaseWriter(

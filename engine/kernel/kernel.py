@@ -17,6 +17,7 @@ from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
 from engine.kernel.parts import Parts
 from engine.kernel.standing import NEEDS_START
+from engine.kernel.state_loss import StateLoss
 from engine.kernel.summary import digest, run_summary
 from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
@@ -67,7 +68,7 @@ class Kernel:
         parts.mode.go(EngineState.STARTING, "starting")
         await self._step("link", self._link)
         if parts.storage.loss is not None:
-            parts.alarms.raise_alarm("DATABASE_RESTORED", parts.storage.loss.text)
+            self._tell_loss(parts.storage.loss)
         self._compare_trips()
         reconciled = await self._step("reconcile", self._reconcile)
         self._started = True
@@ -80,6 +81,16 @@ class Kernel:
             parts.tasks.spawn("standby", self._leave_standby())
             return
         self._open_gate()
+
+    def _tell_loss(self, loss: StateLoss) -> None:
+        parts = self._parts
+        parts.alarms.raise_alarm("DATABASE_RESTORED", loss.text)
+        if loss.taken_ok is not None:
+            parts.bus.emit(
+                RecoveryStep(
+                    **parts.stamper(), step="take_back", ok=loss.taken_ok, duration_ms=loss.taken_ms
+                )
+            )
 
     async def _step(self, name: str, step: Callable[[], Awaitable[bool]]) -> bool:
         began = self._parts.stopwatch()

@@ -32,6 +32,9 @@ class StateLoss:
     """What was lost and what was done about it, for the alarm and for the state's why."""
 
     text: str
+    # Whether all that Redis had was read, and how long it took; None when there was none to ask.
+    taken_ok: bool | None = None
+    taken_ms: float = 0.0
 
 
 def found_missing(directory: DataDirectory) -> str:

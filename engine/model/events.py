@@ -24,6 +24,7 @@ from engine.model.ids import (
     TripId,
     VenueOrderId,
 )
+from engine.model.orders import OrderKind, OrderPurpose
 from engine.model.values import Side
 
 
@@ -143,7 +144,20 @@ class OrderEvent(Event, frozen=True, kw_only=True):
 
 
 class OrderIntended(OrderEvent, frozen=True, kw_only=True):
+    """Carries the whole intent, so that a lost one can be made again from it."""
+
     TYPE: ClassVar[str] = "order.intended"
+
+    kind: OrderKind = OrderKind.MARKET
+    purpose: OrderPurpose = OrderPurpose.ENTRY
+    trigger_price: Decimal | None = None
+    reduce_only: bool = False
+    leverage: Decimal = Decimal(1)
+    signal_id: SignalId | None = None
+    trade_id: TradeId | None = None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    strategy: str = ""
 
 
 class OrderSubmitted(OrderEvent, frozen=True, kw_only=True):
@@ -155,7 +169,7 @@ class OrderAccepted(OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderFilled(OrderEvent, frozen=True, kw_only=True):
-    """One per execution, partial ones too."""
+    """One per execution, partial ones too; `executed_at` is the venue's time."""
 
     TYPE: ClassVar[str] = "order.filled"
 
@@ -164,6 +178,8 @@ class OrderFilled(OrderEvent, frozen=True, kw_only=True):
     last_price: Decimal
     fee: Decimal
     fee_currency: str
+    executed_at: int = 0
+    is_maker: bool = False
 
 
 class OrderCancelled(OrderEvent, frozen=True, kw_only=True):
@@ -356,7 +372,11 @@ class EmergencyFlat(EmergencyTriggered, frozen=True, kw_only=True):
 
 
 class EmergencyReset(EmergencyTriggered, frozen=True, kw_only=True):
+    """`cleared` are the trips that the reset was shown."""
+
     TYPE: ClassVar[str] = "system.emergency.reset"
+
+    cleared: tuple[TripId, ...] = ()
 
 
 # --- infrastructure ------------------------------------------------------------------------------

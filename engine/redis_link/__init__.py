@@ -9,6 +9,7 @@ from engine.redis_link.desk_connection import CHANGES_KEY, CHANGES_MAX, DeskConn
 from engine.redis_link.faults import LINK_FAULTS, LinkFault
 from engine.redis_link.link import RedisLink
 from engine.redis_link.mode import LinkSettings, choose
+from engine.redis_link.past_events import PastEvents
 from engine.redis_link.recovery_part import RecoveryPart
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DeskConnection",
     "LinkFault",
     "LinkSettings",
+    "PastEvents",
     "RecoveryPart",
     "RedisLink",
     "choose",

@@ -52,6 +52,8 @@ _PACK = msgspec.msgpack.Encoder().encode
 _DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
+# The fields of an entry, as Redis has them.
+Fields = dict[bytes, bytes]
 # One command to Redis, as words; redis-py's is not typed.
 Command = Callable[..., Awaitable[Any]]
 
@@ -136,6 +138,11 @@ class NodeStream:
             await self._execute("XRANGE", self.key, str(first), str(last), "COUNT", count)
         )
 
+    async def after(self, position: StreamId, count: int) -> list[tuple[StreamId, Fields]]:
+        """Whole entries above `position`, upwards."""
+        answer = await self._execute("XRANGE", self.key, f"({position}", "+", "COUNT", count)
+        return [(StreamId.parse(identifier), _pairs(fields)) for identifier, fields in answer]
+
     async def trim(self, length: int) -> None:
         """Drop the oldest entries above about `length` (never fewer are kept)."""
         await self._execute("XTRIM", self.key, "MAXLEN", "~", length)
@@ -160,15 +167,16 @@ def _fields(epoch: int, row: JournalRow) -> list[str]:
 def _entries(answer: Any) -> list[Entry]:
     entries = []
     for identifier, fields in answer:
-        event_id = b""
-        # redis-py gives the fields as a dict or as a flat list, depending on the command's name.
-        flat = zip(*[iter(fields)] * 2, strict=True)
-        pairs = fields.items() if isinstance(fields, dict) else flat
-        for name, value in pairs:
-            if name == b"id":
-                event_id = value
+        event_id = _pairs(fields).get(b"id", b"")
         entries.append(Entry(StreamId.parse(identifier), event_id.decode(errors="replace")))
     return entries
 
 
-__all__ = ["NOTHING", "Appended", "Command", "Entry", "NodeStream", "StreamId"]
+def _pairs(fields: Any) -> Fields:
+    """redis-py gives the fields as a dict or as a flat list, depending on the command's name."""
+    if isinstance(fields, dict):
+        return fields
+    return dict(zip(*[iter(fields)] * 2, strict=True))
+
+
+__all__ = ["NOTHING", "Appended", "Command", "Entry", "Fields", "NodeStream", "StreamId"]

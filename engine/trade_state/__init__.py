@@ -8,6 +8,17 @@ from engine.trade_state.history import TradeHistory
 from engine.trade_state.importing import read_state
 from engine.trade_state.loading import OpenState
 from engine.trade_state.loss_note import LossNote
+from engine.trade_state.taking_back import TAKE_BACK, TakeBackFrom, TakenChanges
 from engine.trade_state.trade_store import BookedFill, TradeStore
 
-__all__ = ["BookedFill", "LossNote", "OpenState", "TradeHistory", "TradeStore", "read_state"]
+__all__ = [
+    "TAKE_BACK",
+    "BookedFill",
+    "LossNote",
+    "OpenState",
+    "TakeBackFrom",
+    "TakenChanges",
+    "TradeHistory",
+    "TradeStore",
+    "read_state",
+]

@@ -20,6 +20,7 @@ from engine.model.records import AlarmRecord, EquityMark
 
 __all__ = [
     "delete_trade",
+    "get_order",
     "put_alarm",
     "put_clearing",
     "put_equity_mark",
@@ -28,6 +29,7 @@ __all__ = [
     "put_new_trade",
     "put_order",
     "put_policy",
+    "put_policy_taken_back",
     "put_position",
     "put_standing",
     "put_totals",
@@ -73,6 +75,14 @@ def put_order(connection: sqlite3.Connection, order: OrderRecord) -> None:
             _ENCODER.encode(order),
         ),
     )
+
+
+def get_order(connection: sqlite3.Connection, client_order_id: str) -> OrderRecord | None:
+    """An order by its id, open or not."""
+    row = connection.execute(
+        "SELECT record FROM orders WHERE client_order_id = ?", (client_order_id,)
+    ).fetchone()
+    return msgspec.json.decode(row[0], type=OrderRecord) if row else None
 
 
 def put_fill(connection: sqlite3.Connection, fill: Fill) -> bool:
@@ -165,6 +175,20 @@ def put_policy(
         raise StoreError(f"policy version {document.version} is not above {current}")
     connection.execute(
         "INSERT INTO policy_versions VALUES (?, ?, ?, ?, ?)",
+        (
+            document.version,
+            document.author,
+            document.ts_ns,
+            document.reason,
+            _ENCODER.encode(document),
+        ),
+    )
+
+
+def put_policy_taken_back(connection: sqlite3.Connection, document: PolicyDocument) -> None:
+    """A version that was in force once and was lost; one that is here stays as it is."""
+    connection.execute(
+        "INSERT OR IGNORE INTO policy_versions VALUES (?, ?, ?, ?, ?)",
         (
             document.version,
             document.author,

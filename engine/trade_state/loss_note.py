@@ -8,14 +8,15 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from engine.trade_state import audit, changes
+from engine.trade_state import audit, changes, taking_back
 
 __all__ = ["LossNote"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossNote:
-    """Audits `text`, and keeps it as the operator's word `standing` beyond restarts."""
+    """Audits `text`, keeps it as the operator's word `standing` beyond restarts, and remembers from
+    where on Redis may have what is lost."""
 
     standing: str
     text: str
@@ -23,6 +24,7 @@ class LossNote:
 
     def __call__(self, connection: sqlite3.Connection) -> None:
         changes.put_standing(connection, self.standing, self.text)
+        taking_back.begin(connection)
         audit.append(
             connection,
             who="engine",

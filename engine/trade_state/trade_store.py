@@ -20,10 +20,10 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from engine.database import DatabaseReader, DatabaseWriter, read_generation
-from engine.journal import Journal
+from engine.journal import Journal, MirroredRow, unknown_rows
 from engine.model.emergency import Clearing, Trip
 from engine.model.events import Event
-from engine.model.ids import TradeId
+from engine.model.ids import ClientOrderId, TradeId
 from engine.model.orders import (
     Fill,
     Intent,
@@ -33,9 +33,10 @@ from engine.model.orders import (
 )
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, AuditEntry, EquityMark
-from engine.trade_state import audit, changes
+from engine.trade_state import audit, changes, taking_back
 from engine.trade_state.history import TradeHistory
 from engine.trade_state.loading import OpenState, load_open
+from engine.trade_state.taking_back import TakeBackFrom, TakenChanges
 
 __all__ = ["BookedFill", "TradeStore"]
 
@@ -247,6 +248,39 @@ class TradeStore:
     ) -> asyncio.Future[None]:
         """Insert or replace an alarm by its id."""
         return self._change(lambda connection: changes.put_alarm(connection, alarm), events)
+
+    # --- what was lost and Redis still has
+    # -------------------------------------------------------------------------------------
+
+    def take_back(
+        self, batch: TakenChanges, rows: Sequence[MirroredRow], *, begun: TakeBackFrom
+    ) -> asyncio.Future[int]:
+        """Put state and journal rows back; how many rows had no room. Before the journal opens."""
+        return self._writer.submit(
+            lambda connection: taking_back.put_batch(
+                connection, batch, rows, node=self._node, begun=begun
+            )
+        )
+
+    def unknown_of(self, rows: Sequence[MirroredRow]) -> asyncio.Future[tuple[MirroredRow, ...]]:
+        """Those whose event this database does not have."""
+        return self._writer.submit(lambda connection: unknown_rows(connection, rows))
+
+    def order_of(self, client_order_id: ClientOrderId) -> asyncio.Future[OrderRecord | None]:
+        """An order by its id, open or not."""
+        return self._writer.submit(
+            lambda connection: changes.get_order(connection, client_order_id)
+        )
+
+    def end_taking_back(
+        self, *, standing: str, text: str, taken: str, ts_ns: int
+    ) -> asyncio.Future[None]:
+        """Nothing more is taken back; `text` is what the operator's word `standing` says now."""
+        return self._writer.submit(
+            lambda connection: taking_back.end(
+                connection, standing=standing, text=text, taken=taken, ts_ns=ts_ns
+            )
+        )
 
     # --- start
     # -------------------------------------------------------------------------------------
