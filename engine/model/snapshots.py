@@ -269,9 +269,34 @@ class RiskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     order_round_trip_ms_p99: float | None = None
 
 
+class PolicySideSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of a conflict: what was wanted on which node, by whom, when and why."""
+
+    node: str
+    version: int
+    author: str
+    ts_ns: int
+    reason: str
+
+
+class PolicyConflictSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Changed on both sides of an outage. `fields` maps each field that differs to its value on
+    each side, in the order of `sides`; `base` to the value that both were changed from, where the
+    common ancestor is in this node's history.
+    """
+
+    sides: tuple[PolicySideSnapshot, ...]
+    fields: dict[str, tuple[str, ...]]
+    base: dict[str, str] = {}
+    base_version: int | None = None
+
+
 class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Which policy is in force, since when confirmed, and from where (`state database` or
-    `redis`).
+    """Which policy is in force, since when confirmed, and from where: `state database`, `redis`,
+    or `local snapshot` while Redis does not confirm it.
+
+    `stale`: a shared policy that Redis has not confirmed for 30 s. `note` says in words what a
+    person should know of its origin.
     """
 
     version: int
@@ -282,6 +307,9 @@ class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     allow_new_trades: bool
     author: str = ""
     ts_ns: int = 0
+    stale: bool = False
+    note: str = ""
+    conflict: PolicyConflictSnapshot | None = None
 
 
 class AlarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -383,6 +411,8 @@ __all__ = [
     "LoopLag",
     "OrderSnapshot",
     "OutageSnapshot",
+    "PolicyConflictSnapshot",
+    "PolicySideSnapshot",
     "PolicySnapshot",
     "PositionSnapshot",
     "RecoverySnapshot",
