@@ -21,7 +21,13 @@ from console.arguments import build_parser  # noqa: E402 - the checkout must be 
 from engine.health import ALARMS  # noqa: E402
 from engine.kernel.taken_back import RULES  # noqa: E402
 from engine.model.config import Configuration  # noqa: E402
-from engine.model.events import ALL_EVENTS, COMMON_FIELDS, Event  # noqa: E402
+from engine.model.events import (  # noqa: E402
+    ALL_EVENTS,
+    COMMON_FIELDS,
+    RETENTION,
+    AccountEquityUpdated,
+    Event,
+)
 from engine.model.orders import TRANSITIONS, OrderState  # noqa: E402
 from engine.model.policy import (  # noqa: E402
     FIELDS,
@@ -259,17 +265,27 @@ def events_page() -> str:
         "`emit` returns. **C** conflated under pressure: the newest per symbol counts. Money and",
         "quantities are strings in JSON.",
         "",
-        "| event | | fields | when |",
-        "|---|---|---|---|",
+        "*Kept* is the class of a durable event in the journal. At `journal.max_bytes`, what waits",
+        "for Redis is given up: telemetry first, then notes, oldest first, and records never. Each",
+        "time a `journal.shed` event says how many of which type are missing, and between which",
+        "sequence numbers.",
+        "",
+        "| event | | kept | fields | when |",
+        "|---|---|---|---|---|",
     ]
     for event in ALL_EVENTS:
         marks = ((event.DURABLE, "D"), (event.FAST, "F"), (event.CONFLATED, "C"))
         fields = [name for name in event.__struct_fields__ if name not in COMMON_FIELDS]
         lines.append(
             f"| `{event.TYPE}` | {' '.join(mark for is_so, mark in marks if is_so)} "
-            f"| {', '.join(fields)} | {_event_words(event)} |"
+            f"| {_kept(event)} | {', '.join(fields)} | {_event_words(event)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _kept(event: type[Event]) -> str:
+    """The retention class; a type that is durable at times only has one too."""
+    return RETENTION[event.CLASS] if event.DURABLE or event is AccountEquityUpdated else ""
 
 
 def _event_words(event: type[Event]) -> str:

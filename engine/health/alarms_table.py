@@ -362,12 +362,22 @@ _TABLE: tuple[AlarmSpec, ...] = (
         set_point=0.80,
         clear_point=0.70,
     ),
+    _with(
+        _row(
+            "EVENTS_SHED",
+            2,
+            "Events given up at the journal's cap",
+            "Other services on Redis will miss them; telemetry goes first, records of money never.",
+            "Bring Redis back, or give the journal more room (journal.max_bytes).",
+        ),
+        off_delay_s=10.0,
+    ),
     _row(
         "HANDLER_FAILED",
         3,
         "A subscriber failed or is slow",
-        "What it shows may be old.",
-        "Send the log.",
+        "What it shows may be old; whatever else it does may be missing or late.",
+        "Look at what it names; send the log.",
     ),
     _row(
         "ALARM_CHATTERING",

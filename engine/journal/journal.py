@@ -6,7 +6,8 @@ away needs no special case: the rows above the cursor *are* the buffer. In stand
 commit acknowledges.
 
 Order: a sequence number is given inside the transaction, so numbers follow the order in which
-things happened, and a rolled back job leaves no gap. Dead letters do leave one. Loop and threads:
+things happened, and a rolled back job leaves no gap. Dead letters do leave one, and so does what is
+shed at the cap (`_shedding`). Loop and threads:
 everything public is for the loop, except ``append_in``, which runs inside a writer's job. Memory
 (ring, counts, tail) follows commits through ``CommitParticipant``: what is not committed is never
 counted. Units: UTC nanoseconds; sizes in bytes; durations in seconds. Fails: ``StoreError`` from
@@ -24,13 +25,20 @@ from typing import Any
 
 from engine.database import DatabaseReader, DatabaseWriter
 from engine.journal import outbox
+from engine.journal._shedding import Shedding
 from engine.journal.importing import BufferedEvent
 from engine.journal.outbox import Appended, Cursor
 from engine.journal.rows import DeadLetter, JournalRow, PruneResult
-from engine.model.events import Event
-from engine.model.limits import JOURNAL_BYTES_MAX, JOURNAL_MEMORY_EVENTS, REPLAY_BATCH_MAX
+from engine.model.events import Event, JournalShed
+from engine.model.limits import (
+    JOURNAL_BYTES_MAX,
+    JOURNAL_MEMORY_EVENTS,
+    JOURNAL_SHED_TO,
+    REPLAY_BATCH_MAX,
+)
 from engine.model.snapshots import JournalSnapshot
 from engine.ports import Clock
+from engine.runtime import Stamper
 
 __all__ = ["Journal"]
 
@@ -62,6 +70,8 @@ class Journal:
         self._pending = self._dead_lettered = self._bytes = 0
         self._oldest_pending_ns: int | None = None
         self._standalone = True
+        self._shed_types: dict[str, int] = {}
+        self._shedding = Shedding(writer=writer, reader=reader, clock=clock, append=self.append_in)
         self._replay: tuple[float, float] | None = None
         # Belongs to the writer's thread: what the running transaction has appended.
         self._uncommitted: list[Appended] = []
@@ -75,6 +85,8 @@ class Journal:
         What was committed under standalone stays acknowledged when a link is used later.
         """
         self._adopt(await self._writer.submit(partial(self._open, standalone=standalone)))
+        # All that an earlier process left may have been sent.
+        self._shedding.offered_seq = self._tail_seq
 
     def _open(self, connection: sqlite3.Connection, *, standalone: bool) -> Cursor:
         cursor = outbox.set_standalone(connection, standalone)
@@ -167,6 +179,16 @@ class Journal:
         """Size of the rows that are kept."""
         return self._bytes
 
+    @property
+    def is_over_cap(self) -> bool:
+        """Whether more is kept than may be."""
+        return self._bytes > self._bytes_max
+
+    @property
+    def shed_count(self) -> int:
+        """Events that were given up at the cap, ever."""
+        return sum(self._shed_types.values())
+
     def tail_seq(self) -> int:
         """The newest committed sequence number; 0 when nothing was ever written."""
         return self._tail_seq
@@ -179,6 +201,15 @@ class Journal:
             (after_seq, min(limit, REPLAY_BATCH_MAX)),
         )
         return [JournalRow(*row) for row in rows]
+
+    async def read_to_send(self, after_seq: int, limit: int) -> list[JournalRow]:
+        """Like ``read_batch``, for rows that will be sent: they are not given up any more."""
+        shedding = self._shedding
+        async with shedding.reading:
+            rows = await self.read_batch(after_seq, limit)
+            if rows:
+                shedding.offered_seq = max(shedding.offered_seq, rows[-1].seq)
+            return rows
 
     async def acknowledge(self, seq: int) -> None:
         """Everything up to ``seq`` has arrived. Going back is ``rewind``; a smaller one changes
@@ -287,21 +318,57 @@ class Journal:
                 break
         return PruneResult(removed, self._bytes / self._bytes_max)
 
+    async def has_acknowledged_since(self, since_ns: int) -> bool:
+        """Whether a newer backup would let something be pruned."""
+        rows = await self._reader.fetch_all(
+            "SELECT 1 FROM outbox WHERE seq <= ? AND ts_ns >= ? LIMIT 1",
+            (min(self._acknowledged_seq, self._tail_seq - 1), since_ns),
+        )
+        return bool(rows)
+
+    async def shed(self, stamp: Stamper) -> list[JournalShed]:
+        """Over the cap, give up what has waited long enough; returns the events that say so,
+        already in the journal.
+
+        To be called every few seconds while over the cap: how long rows have waited is known from
+        the calls before. In standalone nothing waits.
+        """
+        events: list[JournalShed] = []
+        if self._standalone or self._bytes <= self._bytes_max:
+            return events
+        waited_seq = self._shedding.look(self._tail_seq)
+        while (wanted := self._bytes - self._bytes_max * JOURNAL_SHED_TO) > 0:
+            given_up = await self._shedding.slice(
+                waited_seq=waited_seq, tail_seq=self._tail_seq, wanted_bytes=wanted, stamp=stamp
+            )
+            if given_up is None:
+                break
+            rows, event, self._oldest_pending_ns = given_up
+            self._bytes -= rows.size_bytes
+            self._pending -= event.events
+            for name, count in rows.types.items():
+                self._shed_types[name] = self._shed_types.get(name, 0) + count
+            events.append(event)
+        return events
+
     def recent(self) -> list[Event]:
         """The last 1,000 committed events of this process, oldest first."""
         return list(self._recent)
 
     def snapshot(self) -> JournalSnapshot:
-        """Figures for console and status; written = acknowledged + pending + dead-lettered."""
+        """Figures for console and status."""
         age_s = None
         if self._pending and self._oldest_pending_ns is not None:
             age_s = max(0.0, (self._clock.now_ns() - self._oldest_pending_ns) / 1e9)
         duration_s, rate = self._replay or (None, None)
+        shed = self.shed_count
         return JournalSnapshot(
             written=self._tail_seq,
-            acknowledged=self._tail_seq - self._pending - self._dead_lettered,
+            acknowledged=self._tail_seq - self._pending - self._dead_lettered - shed,
             pending=self._pending,
             dead_lettered=self._dead_lettered,
+            shed=shed,
+            shed_types=dict(self._shed_types),
             bytes=self._bytes,
             bytes_max=self._bytes_max,
             oldest_pending_age_s=age_s,
@@ -318,3 +385,4 @@ class Journal:
         self._bytes = cursor.size_bytes
         self._oldest_pending_ns = cursor.oldest_pending_ns
         self._standalone = cursor.standalone
+        self._shed_types = dict(cursor.shed_types)

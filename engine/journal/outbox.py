@@ -7,7 +7,9 @@ once.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,12 +20,15 @@ from engine.model.events import EVENT_TYPES, Event, payload
 
 __all__ = [
     "PRUNE_SLICE",
+    "ROW_OVERHEAD_BYTES",
     "Appended",
     "Cursor",
+    "Shed",
     "acknowledge",
     "insert",
     "insert_imported",
     "load_cursor",
+    "oldest_pending",
     "park",
     "prune_acknowledged",
     "requeue",
@@ -31,12 +36,13 @@ __all__ = [
     "row_bytes",
     "set_epoch",
     "set_standalone",
+    "shed",
 ]
 
 PRUNE_SLICE: Final = 500
 _ROWS_MAX: Final = 250
 # What a row costs beside its payload, with both indexes: measured, good enough for a cap.
-_ROW_OVERHEAD_BYTES: Final = 150
+ROW_OVERHEAD_BYTES: Final = 150
 _COLUMNS: Final = "event_id, type, ts_ns, source, trace, class, payload"
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT: Final = f"INSERT INTO outbox (seq, {_COLUMNS}) VALUES "
@@ -53,6 +59,18 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shed:
+    """Rows that were given up, and the bytes that became free."""
+
+    types: dict[str, int]
+    first_seq: int
+    last_seq: int
+    first_ns: int
+    last_ns: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
     """Where the journal stands, as read from the disk."""
 
@@ -64,10 +82,11 @@ class Cursor:
     size_bytes: int
     oldest_pending_ns: int | None
     standalone: bool
+    shed_types: dict[str, int]
 
 
 def row_bytes(body: bytes) -> int:
-    return len(body) + _ROW_OVERHEAD_BYTES
+    return len(body) + ROW_OVERHEAD_BYTES
 
 
 def insert(
@@ -88,7 +107,7 @@ def _insert_some(
 ) -> Appended:
     values: list[Any] = []
     seq = after_seq
-    size = len(events) * _ROW_OVERHEAD_BYTES
+    size = len(events) * ROW_OVERHEAD_BYTES
     for event in events:
         seq += 1
         body = payload(event)
@@ -159,7 +178,7 @@ def load_cursor(connection: sqlite3.Connection) -> Cursor:
         acknowledged = tail
     size = connection.execute(
         "SELECT coalesce(sum(length(payload)), 0) + count(*) * ? FROM outbox",
-        (_ROW_OVERHEAD_BYTES,),
+        (ROW_OVERHEAD_BYTES,),
     ).fetchone()[0]
     dead = connection.execute(
         "SELECT count(*) FROM dead_letters WHERE requeued_seq IS NULL"
@@ -173,6 +192,7 @@ def load_cursor(connection: sqlite3.Connection) -> Cursor:
         size_bytes=size,
         oldest_pending_ns=_oldest_after(connection, acknowledged),
         standalone=bool(standalone),
+        shed_types=dict(connection.execute("SELECT type, events FROM shed_events ORDER BY type")),
     )
 
 
@@ -262,7 +282,36 @@ def prune_acknowledged(
         "DELETE FROM outbox WHERE seq <= ? AND ts_ns < ? RETURNING length(payload)",
         (doomed[-1][0], older_than_ns),
     ).fetchall()
-    return len(gone), sum(row[0] + _ROW_OVERHEAD_BYTES for row in gone)
+    return len(gone), sum(row[0] + ROW_OVERHEAD_BYTES for row in gone)
+
+
+def shed(connection: sqlite3.Connection, seqs: Sequence[int]) -> Shed:
+    """Delete these rows, at least one of which is there, and count them."""
+    gone = connection.execute(
+        "DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?))"
+        " RETURNING seq, type, ts_ns, length(payload)",
+        (json.dumps(seqs),),
+    ).fetchall()
+    types = Counter(row[1] for row in gone)
+    connection.executemany(
+        "INSERT INTO shed_events VALUES (?, ?)"
+        " ON CONFLICT (type) DO UPDATE SET events = events + excluded.events",
+        types.items(),
+    )
+    return Shed(
+        types=dict(sorted(types.items())),
+        first_seq=min(row[0] for row in gone),
+        last_seq=max(row[0] for row in gone),
+        first_ns=min(row[2] for row in gone),
+        last_ns=max(row[2] for row in gone),
+        size_bytes=sum(row[3] + ROW_OVERHEAD_BYTES for row in gone),
+    )
+
+
+def oldest_pending(connection: sqlite3.Connection) -> int | None:
+    """The time of the oldest row above the cursor; None when none waits."""
+    acknowledged = connection.execute("SELECT acknowledged_seq FROM journal_cursor").fetchone()[0]
+    return _oldest_after(connection, acknowledged)
 
 
 def _count(connection: sqlite3.Connection, after: int, up_to: int) -> int:

@@ -18,7 +18,6 @@ from engine.risk import DrawdownState, GovernorState
 
 _LOOK_S = 1.0
 _UNPROTECTED_NS = 5_000_000_000
-_MINUTE_NS = 60_000_000_000
 _RECENT_S = 60.0
 _QUEUE_WORTH_WORDS = 0.5
 # console.md, alarm 9: more than 3 % of the entries of the last while, once there are enough to
@@ -45,8 +44,8 @@ class AlarmWatch:
         self._trips_told: set[str] = set()
         self._is_even = False
         self._naked_since: dict[Symbol, int] = {}
-        self._handler_errors = 0
-        self._handler_errors_ns = -_MINUTE_NS
+        # Those of the last run have had their alarm.
+        self._shed_known = parts.storage.journal.shed_count
         # A stop shows its first cause at once, not at the next look.
         parts.bus.subscribe(
             lambda _: self._look_at_stop(), types=(EmergencyTriggered,), name="alarms of the stop"
@@ -160,16 +159,38 @@ class AlarmWatch:
         dropped_s = bus.since_last_drop_s()
         recent = dropped_s is not None and dropped_s < _RECENT_S
         self._state("EVENTS_DROPPED", f"last {dropped_s or 0:.0f} s ago" if recent else "")
-        errors, now_ns = bus.errors, parts.clock.monotonic_ns()
-        if errors > self._handler_errors:
-            self._handler_errors, self._handler_errors_ns = errors, now_ns
-        failing = now_ns - self._handler_errors_ns < _MINUTE_NS
-        self._state("HANDLER_FAILED", f"{errors} failures so far, see the log" if failing else "")
+        self._look_at_handlers()
         journal = parts.storage.journal
         dead = journal.dead_lettered
         self._state("DEAD_LETTER", f"{dead} events are parked" if dead else "")
         used = journal.bytes / parts.options.configuration.journal.max_bytes
         self._alarms.measure("JOURNAL_BEHIND", used, f"{used * 100:.0f} % of its cap")
+        self._look_at_shed_events()
+
+    def _look_at_handlers(self) -> None:
+        """Each handler that raised or was slow within the last minute, by name."""
+        self._keyed(
+            "HANDLER_FAILED",
+            {
+                row.name: f"{row.name} {row.last_fault}; {row.errors} errors, {row.slow} slow"
+                for row in self._parts.bus.handler_rows()
+                if (row.last_fault_age_s or 0.0) < _RECENT_S
+            },
+        )
+
+    def _look_at_shed_events(self) -> None:
+        """From the first event that is given up until nothing waits any more."""
+        journal = self._parts.storage.journal
+        if journal.shed_count == self._shed_known:
+            return
+        if not journal.pending:
+            self._shed_known = journal.shed_count
+            self._state("EVENTS_SHED", "")
+            return
+        types = ", ".join(
+            f"{count} {name}" for name, count in journal.snapshot().shed_types.items()
+        )
+        self._state("EVENTS_SHED", f"in all {types}")
 
     # --- orders and positions ---------------------------------------------------------------------
 

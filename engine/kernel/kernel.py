@@ -16,6 +16,7 @@ from typing import Any
 from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
 from engine.kernel.parts import Parts
+from engine.kernel.retention import Retention
 from engine.kernel.standing import NEEDS_START
 from engine.kernel.state_loss import StateLoss
 from engine.kernel.summary import digest, run_summary
@@ -29,7 +30,6 @@ _log = logging.getLogger(__name__)
 _LINK_WAIT_S = 5.0
 _RETRY_S = 2.0
 _SETTLE_S = 3.0
-_PRUNE_EVERY_S = 300.0
 _STAGE_S = 10.0
 _ALL = 10_000_000
 _COMPARE_TRIES = 5
@@ -170,7 +170,7 @@ class Kernel:
         spawn("policy", parts.policy.run(), forever=True)
         spawn("marks", parts.mark_watch.run(), forever=True)
         spawn("backups", parts.backups.run(), forever=True)
-        spawn("retention", self._prune(), forever=True)
+        spawn("retention", self._retention().run(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
         spawn("feed", self._run_feed())
         if not isinstance(parts.clock, SimClock):
@@ -184,11 +184,16 @@ class Kernel:
         finally:
             self._feed_done.set()
 
-    async def _prune(self) -> None:
+    def _retention(self) -> Retention:
         parts = self._parts
-        while True:
-            await parts.clock.sleep(_PRUNE_EVERY_S)
-            await parts.storage.journal.prune(keep_since_ns=parts.backups.keep_since_ns)
+        return Retention(
+            journal=parts.storage.journal,
+            backups=parts.backups,
+            redis=parts.redis,
+            bus=parts.bus,
+            stamper=parts.stamper,
+            clock=parts.clock,
+        )
 
     # --- running and stopping -------------------------------------------------------------------
 
@@ -267,6 +272,7 @@ class Kernel:
             "acknowledged": journal.acknowledged,
             "pending": journal.pending,
             "dead_lettered": journal.dead_lettered,
+            "shed": journal.shed,
         }
 
     def _outage(self, from_ns: int, to_ns: int | None) -> dict[str, int]:

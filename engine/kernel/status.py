@@ -113,8 +113,8 @@ def status_json(
         "redis": {"mode": redis.mode, "state": str(redis.state), "cause": redis.cause},
         "journal": _fields(
             snapshot.journal,
-            *("written", "acknowledged", "pending", "dead_lettered"),
-            *("bytes", "oldest_pending_age_s"),
+            *("written", "acknowledged", "pending", "dead_lettered", "shed", "shed_types"),
+            *("bytes", "bytes_max", "oldest_pending_age_s"),
         ),
         "positions": [_position_json(position) for position in snapshot.positions],
         "orders": [_order_json(order) for order in snapshot.orders],

@@ -81,6 +81,7 @@ def run_summary(
             "acknowledged": journal.acknowledged,
             "pending": journal.pending,
             "dead_lettered": journal.dead_lettered,
+            "shed": journal.shed,
         },
         "bus": {
             "published": bus.published,

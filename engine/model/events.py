@@ -9,6 +9,7 @@ quantities are `Decimal` and become strings in JSON; drawdown and thresholds are
 from __future__ import annotations
 
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict
 
 import msgspec
@@ -39,6 +40,17 @@ class Common(TypedDict):
 
 COMMON_FIELDS = ("id", "ts_ns", "source", "trace")
 
+# Retention classes in the journal, by `Event.CLASS`. At its cap the journal gives up what waits for
+# Redis, the highest number first; the rest is never given up.
+RETENTION: MappingProxyType[int, str] = MappingProxyType(
+    {
+        0: "record",  # Money, safety and policy, and what the journal says of itself: kept.
+        1: "note",  # Why things were done: signals, links, alarms. Goes second.
+        2: "telemetry",  # Figures that the next one replaces. Goes first.
+    }
+)
+SHED_ORDER: tuple[int, ...] = (2, 1)
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all events. Class attributes say how the bus treats the type."""
@@ -47,8 +59,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     DURABLE: ClassVar[bool] = False
     FAST: ClassVar[bool] = False
     CONFLATED: ClassVar[bool] = False
-    # Retention class in the journal: 0 money (never dropped), 1 operation, 2 telemetry (first to
-    # go).
     CLASS: ClassVar[int] = 1
 
     id: EventId
@@ -487,6 +497,7 @@ class BusQueueEvent(Event, frozen=True, kw_only=True):
 
     DURABLE: ClassVar[bool] = True
     FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 2
 
     size: int
     capacity: int
@@ -509,12 +520,34 @@ class BusQueueCleared(BusQueueEvent, frozen=True, kw_only=True):
 
 
 class JournalDeadLettered(Event, frozen=True, kw_only=True):
+    """An event that Redis refuses for good was parked."""
+
     TYPE: ClassVar[str] = "journal.dead_lettered"
     DURABLE: ClassVar[bool] = True
     FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
 
     event_id: EventId
     error: str
+
+
+class JournalShed(Event, frozen=True, kw_only=True):
+    """Events that waited for Redis were given up at the journal's cap: how many of each type.
+
+    Their sequence numbers are among `first_seq` to `last_seq` and are missing in the stream.
+    """
+
+    TYPE: ClassVar[str] = "journal.shed"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    events: int
+    types: dict[str, int]
+    first_seq: int
+    last_seq: int
+    first_ns: int
+    last_ns: int
 
 
 class AlarmRaised(Event, frozen=True, kw_only=True):
@@ -578,6 +611,7 @@ ALL_EVENTS: tuple[type[Event], ...] = (
     BusQueueCritical,
     BusQueueCleared,
     JournalDeadLettered,
+    JournalShed,
     AlarmRaised,
     AlarmCleared,
 )
@@ -617,6 +651,8 @@ __all__ = [
     "ALL_EVENTS",
     "COMMON_FIELDS",
     "EVENT_TYPES",
+    "RETENTION",
+    "SHED_ORDER",
     "AccountEquityUpdated",
     "AlarmCleared",
     "AlarmRaised",
@@ -637,6 +673,7 @@ __all__ = [
     "ExecutionDivergence",
     "GovernorChanged",
     "JournalDeadLettered",
+    "JournalShed",
     "LinkChanged",
     "MarketMark",
     "MarketTick",

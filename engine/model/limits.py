@@ -30,6 +30,13 @@ WRITER_LAG_GATE_S = 2.0
 # money.
 JOURNAL_BYTES_MAX = 100_000_000
 JOURNAL_MEMORY_EVENTS = 1_000
+# What waits for Redis is given up from the cap down to this fraction of it, and only what has
+# waited for so long. Fewer events than a handful are given up once a minute, because each time an
+# event is written that says so.
+JOURNAL_SHED_TO = 0.95
+JOURNAL_SHED_AFTER_S = 10.0
+JOURNAL_SHED_HANDFUL = 50
+JOURNAL_SHED_HANDFUL_EVERY_S = 60.0
 REPLAY_BATCH_MAX = 200
 
 # --- signals: when full the lowest confidence loses its place to a better newcomer.

@@ -155,14 +155,19 @@ class BusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The journal and disk buffer."""
+    """The journal and disk buffer: written = acknowledged + pending + dead-lettered + shed.
+
+    `shed` events were given up at the cap before Redis had them; how many of each type is in
+    `shed_types`. All counts are since the database was made.
+    """
 
     written: int
     acknowledged: int
     pending: int
     dead_lettered: int
+    shed: int = 0
+    shed_types: dict[str, int] = {}
     bytes: int = 0
-    # What it may grow to before the lowest class gives way; 0 where that is not known.
     bytes_max: int = 0
     oldest_pending_age_s: float | None = None
     last_replay_duration_s: float | None = None

@@ -120,7 +120,7 @@ class Mirror:
         while True:
             if not rows:
                 tail = self._journal.tail_seq()
-                rows = await self._journal.read_batch(self._position, self._batch_max)
+                rows = await self._journal.read_to_send(self._position, self._batch_max)
             if not rows:
                 self._settled = tail
                 self._arrived.set()
@@ -149,7 +149,7 @@ class Mirror:
         epoch = self._journal.epoch
         answer, following = await asyncio.gather(
             stream.append(self._expected, epoch, rows),
-            self._journal.read_batch(rows[-1].seq, self._batch_max),
+            self._journal.read_to_send(rows[-1].seq, self._batch_max),
         )
         if answer.written:
             self._advance(StreamId(epoch, rows[answer.written - 1].seq), answer.written)

@@ -1,9 +1,9 @@
 """A proxy between the engine and a real Redis that delays, splits, truncates and drops bytes.
 
 Two kinds of fault: `delay_s` and `piece_bytes_max` change how bytes travel and lose none;
-`truncate_after`, `go_dark` and `cut` lose some. Bytes that were lost are never followed by others
-on the same connection, as TCP never does that either: a truncated connection is cut, and `heal`
-cuts those that were dark.
+`truncate_after`, `go_dark`, `go_mute` and `cut` lose some. Bytes that were lost are never followed
+by others on the same connection, as TCP never does that either: a truncated connection is cut, and
+`heal` cuts those that were dark or mute.
 
 On the test's own loop. Units: seconds, bytes.
 """
@@ -28,7 +28,8 @@ class ByteProxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._is_dark = False
+        self._is_dark = self._is_mute = False
+        self._clients: set[asyncio.StreamWriter] = set()
         self._lost_in: set[asyncio.StreamWriter] = set()
         self._left: int | None = None
         # Each piece waits so long before it is passed on.
@@ -62,6 +63,10 @@ class ByteProxy:
         """Connections stay open, new ones are accepted, and nothing arrives any more."""
         self._is_dark = True
 
+    def go_mute(self) -> None:
+        """What the client says arrives, and no answer comes back any more."""
+        self._is_mute = True
+
     def cut(self) -> None:
         """Drop every connection at once, with what is on the way."""
         for writer in tuple(self._writers):
@@ -69,7 +74,7 @@ class ByteProxy:
 
     def heal(self) -> None:
         """No fault any more; connections that lost bytes end."""
-        self._is_dark = False
+        self._is_dark = self._is_mute = False
         self._left = None
         self.delay_s, self.piece_bytes_max = 0.0, 0
         for writer in tuple(self._lost_in):
@@ -85,6 +90,7 @@ class ByteProxy:
             return
         pair = (to_client, to_server)
         self._writers |= set(pair)
+        self._clients.add(to_client)
         ways = [
             asyncio.ensure_future(self._pass_on(from_client, to_server)),
             asyncio.ensure_future(self._pass_on(from_server, to_client)),
@@ -101,6 +107,7 @@ class ByteProxy:
             self._tasks -= set(ways)
             self._writers -= set(pair)
             self._lost_in -= set(pair)
+            self._clients.discard(to_client)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -114,7 +121,7 @@ class ByteProxy:
         """False when the connection ends here."""
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        if self._is_dark:
+        if self._is_dark or (self._is_mute and writer in self._clients):
             self._lost_in.add(writer)
         if writer in self._lost_in:
             return True

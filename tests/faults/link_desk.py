@@ -22,6 +22,7 @@ from engine.journal import Journal
 from engine.model.config import RedisSection
 from engine.model.events import Event, RedisLost, RedisRecovered, SignalReceived
 from engine.model.ids import SignalId, Symbol
+from engine.model.limits import JOURNAL_BYTES_MAX
 from engine.model.values import Side
 from engine.redis_link import LinkSettings, RecoveryPart, RedisLink, choose
 from engine.runtime import Chance, IdSource, Stamper, SystemClock, read_stopwatch_ns
@@ -65,7 +66,14 @@ class _Ledger:
 class LinkDesk:
     """Everything around one link."""
 
-    def __init__(self, *, path: Path, settings: LinkSettings, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        path: Path,
+        settings: LinkSettings,
+        seed: int,
+        bytes_max: int = JOURNAL_BYTES_MAX,
+    ) -> None:
         self.clock = SystemClock()
         self.path = path
         self.settings = settings
@@ -73,7 +81,9 @@ class LinkDesk:
             path=path, migrations=load_migrations(files("resources") / "migrations")
         )
         self.reader = DatabaseReader(path=path)
-        self.journal = Journal(writer=self.writer, reader=self.reader, clock=self.clock)
+        self.journal = Journal(
+            writer=self.writer, reader=self.reader, clock=self.clock, bytes_max=bytes_max
+        )
         self.ledger = _Ledger(self.journal)
         self.stamp = Stamper(clock=self.clock, ids=IdSource(), source="test")
         self.bus = EventBus(
@@ -176,6 +186,7 @@ async def link_desk(
     seed: int = 1,
     start: bool = True,
     search_path: str | None = None,
+    bytes_max: int = JOURNAL_BYTES_MAX,
 ) -> AsyncIterator[LinkDesk]:
     """A desk on a database file with its link started; closed in order at the end."""
     settings = choose(
@@ -185,7 +196,7 @@ async def link_desk(
         was_linked=False,
         search_path=search_path,
     )
-    desk = LinkDesk(path=path, settings=settings, seed=seed)
+    desk = LinkDesk(path=path, settings=settings, seed=seed, bytes_max=bytes_max)
     await desk.writer.open()
     await desk.reader.open()
     await desk.journal.open(standalone=settings.is_standalone)

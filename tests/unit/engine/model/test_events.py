@@ -11,6 +11,8 @@ from engine.model.events import (
     ALL_EVENTS,
     COMMON_FIELDS,
     EVENT_TYPES,
+    RETENTION,
+    SHED_ORDER,
     Event,
     OrderFilled,
     PolicyChanged,
@@ -42,6 +44,18 @@ FILLED = OrderFilled(
 def test_every_type_has_a_dotted_name_of_its_own(event: type[Event]) -> None:
     assert "." in event.TYPE
     assert EVENT_TYPES[event.TYPE] is event
+
+
+@pytest.mark.parametrize("event", ALL_EVENTS, ids=lambda event: event.TYPE)
+def test_what_is_about_money_or_safety_is_never_given_up(event: type[Event]) -> None:
+    assert event.CLASS in RETENTION
+    family = event.TYPE.split(".")[0]
+    is_record = family in {"order", "trade", "risk", "policy"} or event.TYPE.startswith(
+        ("position.opened", "position.closed", "position.force", "system.emergency", "journal.")
+    )
+    assert (event.CLASS not in SHED_ORDER) >= is_record
+    assert set(SHED_ORDER) | {0} == set(RETENTION)
+    assert list(SHED_ORDER) == sorted(SHED_ORDER, reverse=True)
 
 
 def test_money_is_text_in_json_and_the_common_fields_are_beside_it() -> None:
