@@ -100,6 +100,18 @@ class Subscription:
                 *(self.name, took_ns // 1_000_000, event.TYPE, event.trace, silent),
             )
 
+    def overran_in_flood(self, events: int, took_ns: int, now_ns: int) -> None:
+        """Somebody was slow in a flood, and will be named if it happens again."""
+        self.slow += 1
+        self.ns_max = max(self.ns_max, took_ns)
+        self.fault_ns = now_ns
+        took_ms = took_ns // 1_000_000
+        self.fault = f"took {took_ms} ms among {events} events of a flood and is looked for"
+        if self.slow_burst.note(now_ns) is not None:
+            _log.warning(
+                "%d events took %d ms: a slow handler is being looked for", events, took_ms
+            )
+
     def snapshot(self, now_ns: int) -> BusHandlerSnapshot:
         return BusHandlerSnapshot(
             name=self.name,

@@ -84,6 +84,8 @@ class EventBus:
         self._channels: dict[type[Event], Channel] = {}
         self._plain: dict[type[Event], Channel] = {}  # Those that only go into the queue.
         self._subscriptions: list[Subscription] = []
+        # Stands for whoever was slow among many deliveries that were timed together.
+        self._crowd = Subscription(lambda _: None, (), "somebody")
         self._queue: deque[Event | _Slot] = deque()
         self._slots: dict[tuple[str, str], _Slot] = {}
         self._urgent: deque[tuple[Channel, Event]] = deque()
@@ -350,10 +352,8 @@ class EventBus:
                     before, now = now, self._stopwatch()
                     if now - before > _HANDLER_BUDGET_NS:
                         self._suspicious = _SUSPICIOUS_EVENTS
-                        _log.warning(
-                            "%d events took %d ms: a slow handler is being looked for",
-                            chunk,
-                            (now - before) // 1_000_000,
+                        self._crowd.overran_in_flood(
+                            chunk, now - before, self._clock.monotonic_ns()
                         )
 
     def _next(self) -> tuple[Channel, Event]:
@@ -522,7 +522,8 @@ class EventBus:
     def handler_rows(self) -> tuple[BusHandlerSnapshot, ...]:
         """The handlers that raised or were slow, the newest fault first."""
         now_ns = self._clock.monotonic_ns()
-        faulty = [one for one in self._subscriptions if one.fault_ns is not None]
+        known = (*self._subscriptions, self._crowd)
+        faulty = [one for one in known if one.fault_ns is not None]
         faulty.sort(key=lambda one: one.fault_ns or 0, reverse=True)
         return tuple(one.snapshot(now_ns) for one in faulty)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from engine.kernel.parts import Parts
 from engine.model.emergency import EmergencyState, TripSource
-from engine.model.events import EmergencyTriggered
+from engine.model.events import BusQueueCleared, BusQueueEvent, EmergencyTriggered
 from engine.model.ids import Symbol
 from engine.model.orders import OrderState
 from engine.model.snapshots import LinkState
@@ -50,6 +50,7 @@ class AlarmWatch:
         parts.bus.subscribe(
             lambda _: self._look_at_stop(), types=(EmergencyTriggered,), name="alarms of the stop"
         )
+        parts.bus.subscribe(self._hear_queue, types=(BusQueueEvent,), name="alarms of the queue")
 
     async def run(self) -> None:
         """Look for ever."""
@@ -152,10 +153,7 @@ class AlarmWatch:
 
     def _look_at_queue_and_journal(self) -> None:
         parts, bus = self._parts, self._parts.bus
-        fill = bus.size / bus.capacity
-        words = f"{fill * 100:.0f} % full" if fill >= _QUEUE_WORTH_WORDS else ""
-        self._alarms.measure("QUEUE_FILL", fill, words)
-        self._alarms.measure("QUEUE_CRITICAL", fill, words)
+        self._measure_queue(bus.size / bus.capacity)
         dropped_s = bus.since_last_drop_s()
         recent = dropped_s is not None and dropped_s < _RECENT_S
         self._state("EVENTS_DROPPED", f"last {dropped_s or 0:.0f} s ago" if recent else "")
@@ -166,6 +164,21 @@ class AlarmWatch:
         used = journal.bytes / parts.options.configuration.journal.max_bytes
         self._alarms.measure("JOURNAL_BEHIND", used, f"{used * 100:.0f} % of its cap")
         self._look_at_shed_events()
+
+    def _hear_queue(self, event: BusQueueEvent) -> None:
+        """A burst may come and go between two looks: it is an alarm all the same."""
+        self._measure_queue(0.0 if isinstance(event, BusQueueCleared) else event.utilisation)
+
+    def _measure_queue(self, fill: float) -> None:
+        words = ""
+        if fill >= _QUEUE_WORTH_WORDS:
+            bus = self._parts.bus.snapshot()
+            words = (
+                f"{bus.size} of {bus.capacity} wait; {bus.published} published, "
+                f"{bus.dropped} dropped, {bus.delayed} delayed"
+            )
+        self._alarms.measure("QUEUE_FILL", fill, words)
+        self._alarms.measure("QUEUE_CRITICAL", fill, words)
 
     def _look_at_handlers(self) -> None:
         """Each handler that raised or was slow within the last minute, by name."""

@@ -104,6 +104,32 @@ async def test_when_only_the_backups_age_keeps_rows_a_new_backup_is_made(desk: D
 
 
 @story()
+async def test_a_burst_that_fills_the_queue_is_an_alarm_though_it_is_over_at_once(
+    desk: Desk,
+) -> None:
+    """Goal: size, capacity, published, dropped and delayed are said; it ends by itself."""
+    bus, stamp = desk.kernel.parts.bus, desk.kernel.parts.stamper
+    for _ in range(bus.capacity * 96 // 100):
+        bus.emit(
+            ev.PositionsReconciled(
+                **stamp(), timestamp=0, position_count=0, symbols=(), positions={}, divergences=0
+            ),
+            journaled=True,
+        )
+    critical = _alarm(desk, "QUEUE_CRITICAL")
+    assert critical is not None
+    assert critical.priority == 1
+    assert "9500 of 10000 wait; " in critical.text
+    assert critical.text.endswith("published, 0 dropped, 0 delayed")
+    assert _alarm(desk, "QUEUE_FILL") is not None
+    assert "bus_saturated" in desk.gate()
+    await desk.until(lambda: bus.size == 0)
+    await desk.until(lambda: _alarm(desk, "QUEUE_CRITICAL") is None, timeout_s=2)
+    assert desk.venue_positions() == {}
+    assert not desk.kernel.parts.stop.is_latched()
+
+
+@story()
 @pytest.mark.allow_log("handler crasher")
 async def test_a_subscriber_that_fails_is_named_until_it_is_well(desk: Desk) -> None:
     """Goal: name, count and last error are an alarm of its own, which goes by itself."""

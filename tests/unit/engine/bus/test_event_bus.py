@@ -483,13 +483,17 @@ async def test_a_slow_handler_is_named_in_quiet_and_in_a_flood(
         if calls % 200 == waiting % 200:
             time.sleep(0.06)
 
-    desk.listen(SignalReceived)
+    for _ in range(3):
+        desk.listen(SignalReceived)
     desk.bus.subscribe(sleep, name="sleeper", types=(SignalReceived,))
     for _ in range(waiting):
         desk.bus.emit(desk.signal())
     await desk.settled()
-    [sleeper] = desk.bus.handler_rows()
-    assert sleeper.name == "sleeper"
+    rows = {row.name: row for row in desk.bus.handler_rows()}
+    # In a flood many are timed together, so the first time it is only known that somebody was.
+    assert set(rows) - {"somebody"} == {"sleeper"}
+    assert ("somebody" in rows) is (waiting > 1)
+    sleeper = rows["sleeper"]
     assert sleeper.slow >= 1
     assert sleeper.ms_max >= 60
     assert sleeper.last_fault.startswith("took ")
