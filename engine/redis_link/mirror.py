@@ -190,9 +190,10 @@ class Mirror:
     async def _trim(self, stream: NodeStream) -> None:
         unacknowledged = self._position - self._journal.acknowledged_seq
         if unacknowledged < self._stream_max_events:
-            # What is not acknowledged is the newest, and fewer than what is kept.
-            self._untrimmed = 0
-            await stream.trim(self._stream_max_events)
+            # What is not acknowledged is the newest, and fewer than what is kept. Redis drops a
+            # limited number at a time, so it is done when nothing was left to drop.
+            if not await stream.trim(self._stream_max_events):
+                self._untrimmed = 0
 
     # --- rows that Redis will not have -----------------------------------------------------------
 

@@ -143,9 +143,9 @@ class NodeStream:
         answer = await self._execute("XRANGE", self.key, f"({position}", "+", "COUNT", count)
         return [(StreamId.parse(identifier), _pairs(fields)) for identifier, fields in answer]
 
-    async def trim(self, length: int) -> None:
-        """Drop the oldest entries above about `length` (never fewer are kept)."""
-        await self._execute("XTRIM", self.key, "MAXLEN", "~", length)
+    async def trim(self, length: int) -> int:
+        """Drop some of the oldest entries above about `length` (never fewer are kept); how many."""
+        return int(await self._execute("XTRIM", self.key, "MAXLEN", "~", length))
 
 
 def _fields(epoch: int, row: JournalRow) -> list[str]:

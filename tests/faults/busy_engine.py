@@ -26,11 +26,11 @@ from engine.ports import MarketSink
 from engine.runtime import SystemClock
 from tests.desk import Desk, ScriptedMarket, with_feed
 
-__all__ = ["main"]
+__all__ = ["POLICY", "PRICES", "BusyMarket", "main"]
 
-_SYMBOLS = {"BTCUSDT": "60000", "ETHUSDT": "2500", "SOLUSDT": "150", "XRPUSDT": "0.6"}
+PRICES = {"BTCUSDT": "60000", "ETHUSDT": "2500", "SOLUSDT": "150", "XRPUSDT": "0.6"}
 _DIGITS = {"BTCUSDT": 1, "ETHUSDT": 2, "SOLUSDT": 2, "XRPUSDT": 4}
-_POLICY = {
+POLICY = {
     "signal_rate": "50",
     "max_orders_per_minute": "1200",
     "max_gross_exposure": "5",
@@ -52,11 +52,13 @@ class BusyMarket(ScriptedMarket):
         super().__init__(clock=desk.clock, prices=dict(desk.market.prices))
         self._desk = desk
         self._chance = random.Random(seed)
+        # While True no price moves and nothing is asked for.
+        self.is_quiet = False
 
     async def run(self, sink: MarketSink) -> None:
         self._sink = sink
         while True:
-            for symbol in self.symbols:
+            for symbol in () if self.is_quiet else self.symbols:
                 self._stir(symbol)
             await asyncio.sleep(_TURN_S)
 
@@ -77,9 +79,9 @@ async def main(folder: Path, url: str, seconds: float) -> dict[str, object]:
     desk = Desk(
         clock=clock,
         folder=folder,
-        policy=_POLICY,
+        policy=POLICY,
         latency_ms=2,
-        prices={Symbol(symbol): price for symbol, price in _SYMBOLS.items()},
+        prices={Symbol(symbol): price for symbol, price in PRICES.items()},
         redis_url=url,
     )
     await desk.build()

@@ -55,6 +55,10 @@ class ByteProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def redirect(self, upstream: Path) -> None:
+        """New connections go to another server."""
+        self._upstream = upstream
+
     def truncate_after(self, size: int) -> None:
         """Let so many bytes through, counted over both ways, then cut in the middle of a word."""
         self._left = size
