@@ -244,19 +244,12 @@ class EventBus:
         if self._log is None:
             return
         try:
-            self._log.append(event).add_done_callback(self._journal_answered)
+            self._log.keep(event)
         except StoreError as error:
             # Delivered all the same: the emergency stop must not depend on the disk.
-            self._journal_failed(error)
-
-    def _journal_answered(self, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and (error := written.exception()) is not None:
-            self._journal_failed(error)
-
-    def _journal_failed(self, error: BaseException) -> None:
-        self._journal_errors += 1
-        if self._journal_errors == 1:
-            _log.error("a durable event could not be written to the journal: %s", error)
+            self._journal_errors += 1
+            if self._journal_errors == 1:
+                _log.error("a durable event could not be written to the journal: %s", error)
 
     # --- the queue -----------------------------------------------------------------------------
 
@@ -474,7 +467,7 @@ class EventBus:
 
     @property
     def journal_errors(self) -> int:
-        """Durable events that the journal did not take."""
+        """Durable events that came when the journal was closed."""
         return self._journal_errors
 
     def snapshot(self) -> BusSnapshot:

@@ -9,7 +9,7 @@ from engine.database.backups import BackupFolder
 from engine.database.connections import check_integrity
 from engine.database.data_dir_lock import DataDirLock
 from engine.database.generation import read_generation, write_generation
-from engine.database.group_commit import CommitParticipant
+from engine.database.group_commit import CommitParticipant, Job, is_disk_fault
 from engine.database.migrations import Migration, load_migrations
 from engine.database.reader import DatabaseReader
 from engine.database.restoring import RestorePlan, is_damage, plan_restore, restore
@@ -25,12 +25,14 @@ __all__ = [
     "DataDirLock",
     "DatabaseReader",
     "DatabaseWriter",
+    "Job",
     "Migration",
     "RestorePlan",
     "WriterHealth",
     "WriterStatistics",
     "check_integrity",
     "is_damage",
+    "is_disk_fault",
     "load_migrations",
     "plan_restore",
     "read_generation",

@@ -9,11 +9,10 @@ with ``StoreError``. Runs on the writer's thread only.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
@@ -21,14 +20,36 @@ from typing import Any, Final, Protocol
 
 from engine.model.errors import StoreError, require
 
-__all__ = ["CommitParticipant", "GroupCommitter", "GroupResult", "Job", "Outcome"]
+__all__ = [
+    "CommitParticipant",
+    "GroupCommitter",
+    "GroupResult",
+    "Job",
+    "Outcome",
+    "Told",
+    "is_disk_fault",
+]
 
 _log = logging.getLogger(__name__)
 
-# (function, (item,) of a batched job or None, future or None). A plain tuple: it is made on the
-# loop, for every event, where microseconds count.
-Job = tuple[Callable[..., Any], tuple[Any] | None, "asyncio.Future[Any] | None"]
-Outcome = tuple["asyncio.Future[Any] | None", Any, Exception | None]
+
+class Told(Protocol):
+    """Who hears what became of a job: a future, or one that stands for many."""
+
+    def done(self) -> bool:
+        """Whether it has stopped listening."""
+
+    def set_result(self, result: Any, /) -> None:
+        """It was committed."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """It was not."""
+
+
+# (function, (item,) of a batched job or None, who is told). A plain tuple: it is made on the loop,
+# for every event, where microseconds count.
+Job = tuple[Callable[..., Any], tuple[Any] | None, Told]
+Outcome = tuple[Told, Any, Exception | None]
 
 
 _COMMITS_REMEMBERED: Final = 1_024
@@ -46,9 +67,18 @@ _DISK_FAULTS: Final = (
 class CommitParticipant(Protocol):
     """Memory that must follow the transaction: told on the loop what was committed, and only that.
 
-    The first three are called on the writer's thread, ``committed`` on the loop before the futures
-    of the group.
+    All are called on the writer's thread, but ``committed``: that is on the loop, before the
+    futures of the group.
     """
+
+    def is_behind(self) -> bool:
+        """Whether something waits that the disk would not take."""
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """A transaction begins: write what waits, before anything else."""
+
+    def failed(self, group: Sequence[Job]) -> None:
+        """Nothing of these jobs was committed, whether they had run or not."""
 
     def mark(self) -> int:
         """Where the notes of the running transaction stand."""
@@ -96,6 +126,8 @@ class GroupCommitter:
         taken: list[Any] = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            for participant in self._participants:
+                participant.begin(self._connection)
             self._run_jobs(group, outcomes)
             if self._connection.in_transaction:  # A lone job that failed has ended it already.
                 started = perf_counter_ns()
@@ -105,10 +137,16 @@ class GroupCommitter:
         except (sqlite3.Error, _GroupLost) as error:
             cause = error.__cause__ if isinstance(error, _GroupLost) else error
             self._roll_back()
+            for participant in self._participants:
+                participant.failed(group)
             outcomes = [(job[2], None, _store_error("commit failed", cause)) for job in group]
             self._failing = str(cause)
             self.groups_failed += 1
         return GroupResult(outcomes, taken, self._failing)
+
+    def is_behind(self) -> bool:
+        """Whether an empty group would write what waits."""
+        return any(participant.is_behind() for participant in self._participants)
 
     def probe(self) -> str:
         """Find out whether the disk takes a write; returns what ails it, or nothing."""
@@ -188,7 +226,7 @@ class GroupCommitter:
         well."""
         if not isinstance(error, sqlite3.Error):
             return error
-        if getattr(error, "sqlite_errorname", "").startswith(_DISK_FAULTS):
+        if is_disk_fault(error):
             self._failing = str(error)
         return _store_error("not written", error)
 
@@ -200,6 +238,11 @@ class GroupCommitter:
                 _log.warning("a failed transaction could not be rolled back", exc_info=True)
         for participant in self._participants:
             participant.rollback(0)
+
+
+def is_disk_fault(error: sqlite3.Error) -> bool:
+    """Whether the disk or the file is at fault, and not the job."""
+    return getattr(error, "sqlite_errorname", "").startswith(_DISK_FAULTS)
 
 
 def _listed(

@@ -37,7 +37,13 @@ from typing import Any, Final, TypeVar, cast
 from engine.database.backups import BackupFolder
 from engine.database.checkpointer import Checkpointer
 from engine.database.connections import open_for_writing, store_errors
-from engine.database.group_commit import CommitParticipant, GroupCommitter, GroupResult, Job
+from engine.database.group_commit import (
+    CommitParticipant,
+    GroupCommitter,
+    GroupResult,
+    Job,
+    Told,
+)
 from engine.database.migrations import Migration, apply_migrations, schema_version
 from engine.model.errors import DatabaseCorrupt, EngineError, InvariantBroken, StoreError
 from engine.model.limits import WRITER_GROUP_ROWS_MAX
@@ -181,6 +187,20 @@ class DatabaseWriter:
         """
         return cast("asyncio.Future[_T]", self._put(batch, (item,)))
 
+    def hand_over(
+        self,
+        batch: Callable[[sqlite3.Connection, list[_Item]], Iterable[object]],
+        item: _Item,
+        told: Told,
+    ) -> None:
+        """Like ``submit_batched``, where one hears for many and nobody waits for one of them.
+
+        Raises ``StoreError`` when closed.
+        """
+        if not self._accepting:
+            raise StoreError(f"{self._path.name} is closed")
+        self._queue_job((batch, (item,), told))
+
     def statistics(self) -> WriterStatistics:
         commits = sorted(self._committer.commit_ns) if self._committer else []
         return WriterStatistics(
@@ -215,11 +235,14 @@ class DatabaseWriter:
         if not self._accepting:
             future.set_exception(StoreError(f"{self._path.name} is closed"))
             return future
+        self._queue_job((function, payload, future))
+        return future
+
+    def _queue_job(self, job: Job) -> None:
         if not self._pending:
             self._progress_ns = perf_counter_ns()
         self._pending += 1
-        self._queue.put((function, payload, future))
-        return future
+        self._queue.put(job)
 
     def _deliver(self, result: GroupResult) -> None:
         """Tell the loop about one group: participants first, then the futures in order."""
@@ -229,15 +252,15 @@ class DatabaseWriter:
             for participant, notes in zip(self._participants, result.taken, strict=False):
                 participant.committed(notes)
         finally:
-            for future, value, error in result.outcomes:
+            for told, value, error in result.outcomes:
                 self._pending -= 1
                 self._jobs_failed += error is not None
-                if future is None or future.done():
+                if told.done():
                     continue
                 if error is None:
-                    future.set_result(value)
+                    told.set_result(value)
                 else:
-                    future.set_exception(error)
+                    told.set_exception(error)
 
     def _ended(self, why: str) -> None:
         """The thread is gone. Whatever it left is refused, so that nobody waits for ever."""
@@ -312,6 +335,9 @@ class DatabaseWriter:
                 self._rows += connection.total_changes - before
                 self._care_for_wal(connection, connection.total_changes - before)
             if len(jobs) < len(group):
+                self._catch_up(committer)
+                if committer.is_behind():
+                    _log.error("%s was closed without what the disk refused", self._path.name)
                 return
 
     def _next_group(
@@ -321,7 +347,8 @@ class DatabaseWriter:
         end."""
         group: list[Job | None] = []
         while not group:
-            timeout = _PROBE_S if self._failing else _IDLE_S if self._uncheckpointed else None
+            is_sick = self._failing or committer.is_behind()
+            timeout = _PROBE_S if is_sick else _IDLE_S if self._uncheckpointed else None
             try:
                 group.append(self._queue.get(timeout=timeout))
             except queue.Empty:
@@ -340,11 +367,20 @@ class DatabaseWriter:
         if self._failing:
             self._failing = committer.probe()
             self._post(self._deliver, GroupResult([], [], self._failing))
+        if not self._failing:
+            self._catch_up(committer)
         if self._checkpointer.is_finish_wanted:
             self._checkpointer.finish(connection)
         elif self._uncheckpointed:
             self._uncheckpointed = 0
             self._checkpointer.wake()
+
+    def _catch_up(self, committer: GroupCommitter) -> None:
+        """Write what the disk refused before, although nobody asks for a write now."""
+        if committer.is_behind():
+            result = committer.commit([])
+            self._failing = result.failing
+            self._post(self._deliver, result)
 
     def _care_for_wal(self, connection: sqlite3.Connection, rows: int) -> None:
         # The WAL's length cannot be asked for without a checkpoint. A commit writes a handful of

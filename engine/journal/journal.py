@@ -23,8 +23,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from engine.database import DatabaseReader, DatabaseWriter
+from engine.database import DatabaseReader, DatabaseWriter, Job
 from engine.journal import outbox
+from engine.journal._held_back import HeldBack, Unwritten
 from engine.journal._shedding import Shedding
 from engine.journal.importing import BufferedEvent
 from engine.journal.outbox import Appended, Cursor
@@ -76,6 +77,8 @@ class Journal:
         # Belongs to the writer's thread: what the running transaction has appended.
         self._uncommitted: list[Appended] = []
         self._committed_seq = 0
+        self._held = HeldBack(self.append_in)
+        self._unwritten = Unwritten()
         writer.join(self)
 
     async def open(self, *, standalone: bool) -> None:
@@ -103,6 +106,11 @@ class Journal:
         """Queue a durable event that changes no state; done when it is on the disk."""
         return self._writer.submit_batched(self._append_batch, event)
 
+    def keep(self, event: Event) -> None:
+        """Queue a durable event for one who does not wait. What the disk refuses is held back and
+        written first as soon as it takes it; ``StoreError`` when the database is closed."""
+        self._writer.hand_over(self._held.write, event, self._unwritten)
+
     def append_in(self, connection: sqlite3.Connection, events: Sequence[Event]) -> None:
         """Append within the transaction of the running job. Writer's thread only."""
         if events:
@@ -119,13 +127,26 @@ class Journal:
 
     # --- following the transactions (CommitParticipant) ------------------------------------------
 
+    def is_behind(self) -> bool:
+        return bool(self._held)
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        self._held.begin(connection)
+
+    def failed(self, group: Sequence[Job]) -> None:
+        kept = (job[1] for job in group if job[0] == self._held.write)
+        self._held.add([items[0] for items in kept if items is not None])
+
     def mark(self) -> int:
         return len(self._uncommitted)
 
     def rollback(self, mark: int) -> None:
         del self._uncommitted[mark:]
+        if not mark:
+            self._held.rolled_back()
 
     def take(self) -> list[Appended]:
+        self._held.committed()
         self._committed_seq = self._last_seq()
         taken, self._uncommitted = self._uncommitted, []
         return taken
@@ -369,6 +390,8 @@ class Journal:
             dead_lettered=self._dead_lettered,
             shed=shed,
             shed_types=dict(self._shed_types),
+            held=len(self._held),
+            lost=self._held.lost + self._unwritten.lost,
             bytes=self._bytes,
             bytes_max=self._bytes_max,
             oldest_pending_age_s=age_s,

@@ -114,6 +114,7 @@ def status_json(
         "journal": _fields(
             snapshot.journal,
             *("written", "acknowledged", "pending", "dead_lettered", "shed", "shed_types"),
+            *("held", "lost"),
             *("bytes", "bytes_max", "oldest_pending_age_s"),
         ),
         "positions": [_position_json(position) for position in snapshot.positions],

@@ -30,6 +30,9 @@ WRITER_LAG_GATE_S = 2.0
 # money.
 JOURNAL_BYTES_MAX = 100_000_000
 JOURNAL_MEMORY_EVENTS = 1_000
+# Durable events that the disk refused, in memory: beyond it notes and telemetry are lost and
+# counted, records never.
+JOURNAL_HELD_MAX = 10_000
 # What waits for Redis is given up from the cap down to this fraction of it, and only what has
 # waited for so long. Fewer events than a handful are given up once a minute, because each time an
 # event is written that says so.

@@ -167,6 +167,10 @@ class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     dead_lettered: int
     shed: int = 0
     shed_types: dict[str, int] = {}
+    # Of this process: durable events that the disk refuses and that wait in memory for it, and such
+    # as could not be written at all.
+    held: int = 0
+    lost: int = 0
     bytes: int = 0
     bytes_max: int = 0
     oldest_pending_age_s: float | None = None

@@ -14,7 +14,13 @@ class EventLog(Protocol):
     """Where durable events go; filled by the journal."""
 
     def append(self, event: Event) -> asyncio.Future[None]:
-        """Queue for the next group commit; the future is done when it is durable."""
+        """Queue for the next group commit; the future is done when it is durable, or says that it
+        never will be."""
+        ...
+
+    def keep(self, event: Event) -> None:
+        """Queue for the next group commit, for one who does not wait: what the disk refuses is
+        written when it takes it. StoreError: closed."""
         ...
 
 

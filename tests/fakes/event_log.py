@@ -26,6 +26,11 @@ class MemoryEventLog:
         self._commits.append(commit)
         return commit
 
+    def keep(self, event: Event) -> None:
+        if self.full:
+            raise StoreError("closed")
+        self.events.append(event)
+
     def commit(self, error: Exception | None = None) -> None:
         """Finish every append so far, or fail it."""
         commits, self._commits = self._commits, []

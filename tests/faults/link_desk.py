@@ -62,6 +62,10 @@ class _Ledger:
         self.ids.append(event.id)
         return self._journal.append(event)
 
+    def keep(self, event: Event) -> None:
+        self.ids.append(event.id)
+        self._journal.keep(event)
+
 
 class LinkDesk:
     """Everything around one link."""

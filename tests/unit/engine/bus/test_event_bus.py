@@ -246,11 +246,10 @@ async def test_fast_events_are_delivered_though_the_journal_fails() -> None:
     desk = Desk()
     desk.listen(OrderEvent)
     desk.bus.emit(first := desk.order())
-    desk.log.commit(StoreError("disk is full"))
     desk.log.full = True
     desk.bus.emit(second := desk.order())
     assert desk.heard == [first, second]
-    await eventually(lambda: desk.bus.journal_errors == 2)
+    assert desk.bus.journal_errors == 1
 
 
 async def test_publish_durable_returns_after_the_commit_and_not_before() -> None:

@@ -10,14 +10,14 @@ import sqlite3
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.database import BackupFolder, DatabaseWriter, Migration, WriterHealth
+from engine.database import BackupFolder, DatabaseWriter, Job, Migration, WriterHealth
 from engine.model.errors import DatabaseCorrupt, InvariantBroken, SchemaTooNew, StoreError
 from tests.waiting import eventually
 
@@ -200,6 +200,16 @@ async def test_participants_hear_of_what_was_committed_and_of_nothing_else(datab
         def __init__(self) -> None:
             self.running: list[str] = []
             self.heard: list[str] = []
+            self.lost = 0
+
+        def is_behind(self) -> bool:
+            return False
+
+        def begin(self, connection: sqlite3.Connection) -> None:
+            assert connection.in_transaction
+
+        def failed(self, group: Sequence[Job]) -> None:
+            self.lost += len(group)
 
         def mark(self) -> int:
             return len(self.running)
