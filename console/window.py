@@ -25,6 +25,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QStackedWidget, QVBoxLa
 
 from console.actions import ACTIONS
 from console.commands import CommandDesk
+from console.health_desk import HealthDesk
 from console.messages import OperatorMessages
 from console.pacer import CHART_HZ, TABLE_HZ, TEXT_HZ, FramePacer
 from console.policy_desk import PolicyDesk
@@ -46,6 +47,7 @@ from console.viewmodels.positions import PositionsViewModel
 from console.viewmodels.quitting import QuitViewModel
 from console.viewmodels.trends import WINDOW_S, TrendsViewModel
 from console.views.header_view import HeaderView
+from console.views.health_view import HealthView
 from console.views.overview_view import OverviewView
 from console.views.policy_view import PolicyView
 from console.views.quit_sheet import QuitSheet
@@ -59,7 +61,11 @@ from engine.model.snapshots import EngineSnapshot
 __all__ = ["MainWindow"]
 
 _log = logging.getLogger(__name__)
-_PAGES: Final = (("overview", "Overview", "Alt+1"), ("policy", "Policy", "Alt+3"))
+_PAGES: Final = (
+    ("overview", "Overview", "Alt+1"),
+    ("policy", "Policy", "Alt+3"),
+    ("health", "Health", "Alt+8"),
+)
 _MODAL_WATCH_MS: Final = 500
 
 
@@ -118,7 +124,12 @@ class MainWindow(QWidget):
         self._stack = QStackedWidget(self._region)
         self.overview = OverviewView(theme=self._theme)
         self.policy_view = PolicyView(theme=self._theme)
-        self._views: dict[str, QWidget] = {"overview": self.overview, "policy": self.policy_view}
+        self.health_view = HealthView(theme=self._theme)
+        self._views: dict[str, QWidget] = {
+            "overview": self.overview,
+            "policy": self.policy_view,
+            "health": self.health_view,
+        }
         self.sheets = SheetHost(region=self._region, theme=self._theme)
         self.policy_desk = PolicyDesk(
             client=self._client,
@@ -130,6 +141,16 @@ class MainWindow(QWidget):
         self.stop_desk = StopDesk(
             client=self._client,
             panel=self.overview.stop_panel,
+            sheets=self.sheets,
+            commands=self.commands,
+            tasks=self.tasks,
+            theme=self._theme,
+            author=author,
+        )
+
+        self.health_desk = HealthDesk(
+            client=self._client,
+            view=self.health_view,
             sheets=self.sheets,
             commands=self.commands,
             tasks=self.tasks,
@@ -176,6 +197,7 @@ class MainWindow(QWidget):
             lambda _: self._trip(TripSource.BUTTON, "pressed in the main window")
         )
         self.rail.page_chosen.connect(self.show_page)
+        self.health_view.part_chosen.connect(lambda _: self.pacer.refresh_soon())
         self.rail.hold_pressed.connect(self._hold_entries)
         self.rail.allow_held.connect(self._allow_entries)
         self.overview.start_row.start_held.connect(self._start)
@@ -191,6 +213,7 @@ class MainWindow(QWidget):
         handlers: dict[str, Callable[[], None]] = {
             "page.overview": lambda: self.show_page("overview"),
             "page.policy": lambda: self.show_page("policy"),
+            "page.health": lambda: self.show_page("health"),
             "entries.hold": self._hold_entries,
             "reset.open": self.stop_desk.open_reset,
             "policy.apply": self._apply_policy,
@@ -270,15 +293,18 @@ class MainWindow(QWidget):
         self.stop_desk.take(engine)
         self.overview.show_stop(self.stop_desk.state)
         self._paint_controls()
+        links, buffer = self._links.present(engine), self._buffer.present(engine)
         self.overview.show_words(
             indicators=self._indicators.present(engine),
-            links=self._links.present(engine),
-            buffer=self._buffer.present(engine),
+            links=links,
+            buffer=buffer,
             alarms=self._alarms.strip(engine),
             alarms_hidden=self._alarms.hidden_count(engine),
         )
         if self._stack.currentWidget() is self.policy_view:
             self.policy_desk.take(engine)
+        if self.health_view.isVisible():
+            self.health_desk.paint_words(engine, rows=links, buffer=buffer)
         self._announce(engine)
         if self._close_when_flat and engine.snapshot.emergency.state is EmergencyState.FLAT:
             self._really_close()
@@ -287,6 +313,8 @@ class MainWindow(QWidget):
         engine = self._see(snapshot)
         if engine is not None and self.overview.isVisible():
             self.overview.show_positions(self._positions.present(engine))
+        if engine is not None and self.health_view.isVisible():
+            self.health_desk.paint_tables(engine)
 
     def _paint_drawdown(self, snapshot: EngineSnapshot | None) -> None:
         engine = self._see(snapshot)
@@ -301,6 +329,8 @@ class MainWindow(QWidget):
         engine = self._see(snapshot)
         if engine is not None and self.overview.isVisible():
             self.overview.show_queue(self.trends, self._charts.queue(engine))
+        if engine is not None and self.health_view.isVisible():
+            self.health_desk.paint_charts(engine, self.trends)
 
     def _paint_controls(self) -> None:
         if self._engine is None:
@@ -390,6 +420,9 @@ class MainWindow(QWidget):
         self.rail.show_page(page)
         if self._engine is not None and page == "policy":
             self.policy_desk.take(self._engine)
+        if page == "health":
+            self.health_desk.opened()
+            self.pacer.refresh_soon()
 
     def switch_theme(self) -> None:
         """Dusk to day and back."""

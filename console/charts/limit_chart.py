@@ -38,10 +38,19 @@ class _MinutesAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph is untyped
 
 
 class _ValueAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph is untyped
-    """Per cent with a true minus and no needless zeros."""
+    """Per cent or counts: a true minus, no needless zeros, k and M for thousands and millions."""
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        return [f"{value:g}".replace("-", MINUS) if abs(value) > 1e-9 else "0" for value in values]
+        return [_value(value) for value in values]
+
+
+def _value(value: float) -> str:
+    if abs(value) < 1e-9:
+        return "0"
+    for factor, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= 10 * factor or abs(value) == factor * round(abs(value) / factor):
+            return f"{value / factor:g}{unit}".replace("-", MINUS)
+    return f"{value:g}".replace("-", MINUS)
 
 
 def _minutes(value: float) -> str:
@@ -155,6 +164,16 @@ class LimitChart(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph is untyped
     def drawBackground(self, painter: QPainter, rect: QRectF) -> None:
         super().drawBackground(painter, rect)
         area = self._area()
+        self._paint_band(painter, area)
+        painter.setPen(QPen(self._theme.colour(Role.RULE), 1))
+        for value in self._axis_values():
+            y = self._y(value)
+            if area.top() < y < area.bottom():
+                painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
+
+    def _paint_band(self, painter: QPainter, area: QRectF) -> None:
+        if self._band[0] == self._band[1]:
+            return  # A count that knows no normal.
         low, high = sorted((self._y(self._band[0]), self._y(self._band[1])))
         band = QRectF(
             area.left(),
@@ -163,11 +182,6 @@ class LimitChart(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph is untyped
             min(high, area.bottom()) - max(low, area.top()),
         )
         painter.fillRect(band, self._theme.colour(Role.NORMAL_BAND))
-        painter.setPen(QPen(self._theme.colour(Role.RULE), 1))
-        for value in self._axis_values():
-            y = self._y(value)
-            if area.top() < y < area.bottom():
-                painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
 
     def _axis_values(self) -> list[float]:
         axis = self._axes["left"]

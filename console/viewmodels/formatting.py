@@ -17,6 +17,8 @@ __all__ = [
     "clock_tenths",
     "duration",
     "grouped",
+    "milliseconds",
+    "moment",
     "money",
     "percent",
     "percent_points",
@@ -123,3 +125,19 @@ def clock(ts_ns: int) -> str:
 def clock_tenths(ts_ns: int) -> str:
     """``14:32:07.4`` UTC."""
     return f"{clock(ts_ns)}.{ts_ns % _SECONDS_NS // 100_000_000}"
+
+
+def moment(ts_ns: int, now_ns: int) -> str:
+    """``14:32:07`` of the same UTC day, ``11-20 14:32`` of another."""
+    then = datetime.fromtimestamp(ts_ns // _SECONDS_NS, tz=UTC)
+    now = datetime.fromtimestamp(now_ns // _SECONDS_NS, tz=UTC)
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%m-%d %H:%M")
+
+
+def milliseconds(value: float) -> str:
+    """``3.1 ms``, ``41 ms``, ``0.81 s``, ``12 s``."""
+    if value < 9.95:
+        return f"{value:.1f} ms"
+    if value < 999.5:
+        return f"{value:.0f} ms"
+    return f"{value / 1000:.2f} s" if value < 9_995 else duration(value / 1000)

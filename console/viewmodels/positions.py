@@ -28,11 +28,15 @@ _NEAR_CLOSE_S: Final = 180.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A table column: title, width in pixels at 100 %, alignment."""
+    """A table column: title, width in pixels at 100 %, alignment.
+
+    ``may_elide``: free text of any length; it ends in an ellipsis where there is no room.
+    """
 
     title: str
     width_px: int
     is_number: bool = False
+    may_elide: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 Why not QTableWidget or auto-sized columns: that refresh takes seconds at 200 rows, this one takes
 milliseconds (console.md, finding 6). Cells carry words, a tone and dimness; the delegate paints
 urgent ones as chips with their shape. Columns have their natural widths; what room is left goes
-to the last column.
+to the last column. A table whose rows can be chosen keeps the choice by the row's key, wherever new
+rows push it.
 Thread: GUI.
 """
 
@@ -12,16 +13,27 @@ from typing import Any, Final
 
 from PySide6.QtCore import (
     QAbstractTableModel,
+    QItemSelection,
     QModelIndex,
     QPersistentModelIndex,
     QRectF,
     QSize,
     Qt,
+    Signal,
 )
-from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtGui import (
+    QColor,
+    QFocusEvent,
+    QFontMetrics,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,
@@ -133,6 +145,12 @@ class _CellDelegate(QStyledItemDelegate):
         area = QRectF(option.rect)
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if option.state & QStyle.StateFlag.State_Selected:
+            # A bar at its beginning as well: a choice is never told by a shade alone.
+            painter.fillRect(area, self._theme.colour(Role.RAISED))
+            if index.column() == 0:
+                bar = QRectF(area.left(), area.top(), 4, area.height())
+                painter.fillRect(bar, self._theme.colour(Role.TEXT))
         painter.setPen(QPen(self._theme.colour(Role.RULE), 1))
         painter.drawLine(area.bottomLeft(), area.bottomRight())
         colour = self._theme.colour(Role.TEXT_MUTED if cell.is_dim else Role.TEXT)
@@ -146,7 +164,7 @@ class _CellDelegate(QStyledItemDelegate):
         strong = cell.tone not in {Tone.NEUTRAL, Tone.QUIET}
         painter.setFont(font_for(TextStyle.STRONG if strong else TextStyle.BODY))
         inner = area.adjusted(_PAD_PX, 0, -_PAD_PX, 0)
-        if glyph is not Glyph.NONE and not column.is_number:
+        if glyph is not Glyph.NONE:
             at = QRectF(inner.left(), area.center().y() - _GLYPH_PX / 2, _GLYPH_PX, _GLYPH_PX)
             paint_glyph(painter, glyph, at, colour)
             inner.adjust(_GLYPH_PX + 6, 0, 0, 0)
@@ -160,19 +178,32 @@ class _CellDelegate(QStyledItemDelegate):
 
 
 class DataTable(QTableView):
-    """A calm table: fixed columns, no sorting, no editing, no hover."""
+    """A calm table: fixed columns, no sorting, no editing, no hover.
 
-    def __init__(self, *, columns: Sequence[Column], theme: LiveTheme, name: str) -> None:
+    With ``has_choice`` one row can be chosen, by mouse or arrow keys; ``chosen`` tells its key.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(
+        self, *, columns: Sequence[Column], theme: LiveTheme, name: str, has_choice: bool = False
+    ) -> None:
         super().__init__()
         self._theme = theme
         self._empty = ""
+        self._keys: tuple[str, ...] = ()
+        self._chosen = ""
+        self._is_refreshing = False
+        self._has_choice = has_choice
         self.cells = CellModel(columns)
         self.setModel(self.cells)
         self.setItemDelegate(_CellDelegate(theme=theme, model=self.cells, owner=self))
         self.setAccessibleName(name)
         self.setShowGrid(False)
         self.setWordWrap(False)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        mode = QAbstractItemView.SelectionMode
+        self.setSelectionMode(mode.SingleSelection if has_choice else mode.NoSelection)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -194,24 +225,79 @@ class DataTable(QTableView):
         self.setMinimumSize(200, HEADER_PX + 2 * ROW_PX + 2)
         theme.changed.connect(self.viewport().update)
 
-    def show_rows(self, rows: tuple[tuple[Cell, ...], ...], *, empty: str = "") -> None:
-        """Show rows, or what to say when there are none."""
+    @property
+    def chosen_key(self) -> str:
+        """The key of the chosen row; empty when none is, or it is gone."""
+        return self._chosen
+
+    def choose(self, key: str) -> None:
+        """Choose the row of this key; none where there is no such row."""
+        row = self._keys.index(key) if key in self._keys else -1
+        if row < 0:
+            self.clearSelection()
+            self.setCurrentIndex(QModelIndex())
+        else:
+            self.selectRow(row)
+        self._tell_choice()
+
+    def selectionChanged(self, selected: QItemSelection, deselected: QItemSelection) -> None:
+        super().selectionChanged(selected, deselected)
+        if not self._is_refreshing:
+            self._tell_choice()
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        # Reached by keyboard: the first row is chosen, so that it is seen what a key would act on.
+        by_keys = event.reason() in {
+            Qt.FocusReason.TabFocusReason,
+            Qt.FocusReason.BacktabFocusReason,
+            Qt.FocusReason.OtherFocusReason,
+        }
+        if self._has_choice and by_keys and not self._chosen and self._keys:
+            self.selectRow(0)
+
+    def _tell_choice(self) -> None:
+        rows = self.selectionModel().selectedRows()
+        row = rows[0].row() if rows else -1
+        key = self._keys[row] if 0 <= row < len(self._keys) else ""
+        if key != self._chosen:
+            self._chosen = key
+            self.chosen.emit(key)
+
+    def show_rows(
+        self,
+        rows: tuple[tuple[Cell, ...], ...],
+        *,
+        empty: str = "",
+        keys: tuple[str, ...] = (),
+    ) -> None:
+        """Show rows, or what to say when there are none. ``keys`` name the rows to be chosen."""
         if empty != self._empty:
             self._empty = empty
             self.viewport().update()
-        self.cells.show_rows(rows)
+        if keys == self._keys:
+            self.cells.show_rows(rows)
+            return
+        self._is_refreshing = True
+        try:
+            self.cells.show_rows(rows)
+            self._keys = keys
+        finally:
+            self._is_refreshing = False
+        if self._chosen:
+            self.choose(self._chosen)
 
     def cut_cells(self) -> list[str]:
         """Texts that do not fit their column, for the tests."""
         cut = []
         for row in self.cells.rows:
             for at, cell in enumerate(row):
+                if self.cells.columns[at].may_elide:
+                    continue
                 metrics = QFontMetrics(
                     font_for(TextStyle.BODY if cell.tone is Tone.NEUTRAL else TextStyle.STRONG)
                 )
                 glyph = 16 if cell.is_done or cell.tone is not Tone.NEUTRAL else 0
-                if self.cells.columns[at].is_number:
-                    glyph = 0
                 if metrics.horizontalAdvance(cell.text) + 2 * _PAD_PX + glyph > self.columnWidth(
                     at
                 ):

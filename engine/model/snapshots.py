@@ -179,7 +179,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The Redis link. `mode` is what was chosen, `cause` why it is in its state.
+    """The Redis link. `mode` is what was chosen and `why` so, `cause` why it is in its state.
 
     `name_in_use`: another engine holds this node's name. `owner` is who we are in the lease of the
     name, `fence` its fencing number, 0 before the first. `foreign`: what was found in our stream
@@ -190,6 +190,7 @@ class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     state: LinkState
     cause: str
+    why: str = ""
     replayed: int = 0
     replay_remaining: int = 0
     last_answer_age_s: float | None = None

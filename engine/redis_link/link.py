@@ -161,6 +161,7 @@ class RedisLink:
             mode=self._settings.mode,
             state=self._state,
             cause=self._cause,
+            why=self._settings.why,
             replayed=self._mirror.appended,
             replay_remaining=remaining,
             last_answer_age_s=self.last_answer_age_s(),

@@ -36,9 +36,12 @@ from engine.model.policy import (
     validate,
     with_changes,
 )
+from engine.model.records import DeadLetter
 from engine.model.snapshots import (
     AlarmSnapshot,
+    BusHandlerSnapshot,
     BusSnapshot,
+    BusTypeSnapshot,
     DatabaseSnapshot,
     EngineSnapshot,
     EngineState,
@@ -133,6 +136,45 @@ LINKS = (
         slow_after_s=0.5,
     ),
 )
+LETTERS = (
+    DeadLetter(
+        seq=812,
+        event_id="e-000812",
+        type="execution.positions_reconciled",
+        ts_ns=NOW_NS - 3_600_000_000_000,
+        error="ERR the entry is larger than proto-max-bulk-len allows",
+        parked_ns=NOW_NS - 3_599_000_000_000,
+        requeued_seq=None,
+    ),
+    DeadLetter(
+        seq=640,
+        event_id="e-000640",
+        type="signal.received",
+        ts_ns=NOW_NS - 7_200_000_000_000,
+        error="Redis cuts the connection when it is sent this event",
+        parked_ns=NOW_NS - 7_199_000_000_000,
+        requeued_seq=655,
+    ),
+)
+BUS_TYPES = tuple(
+    BusTypeSnapshot(
+        type=name,
+        published=published,
+        dropped=dropped,
+        conflated=conflated,
+        delayed=delayed,
+        errors=0,
+        handler_us_mean=mean,
+        handler_us_max=worst,
+    )
+    for name, published, dropped, conflated, delayed, mean, worst in (
+        ("account.equity.updated", 9_120, 0, 0, 0, 21.0, 410.0),
+        ("execution.positions_reconciled", 61, 0, 0, 2, 12.0, 95.0),
+        ("market.tick", 48_211, 0, 1_204, 77, 64.0, 2_310.0),
+        ("order.filled", 14, 0, 0, 0, 330.0, 1_250.0),
+        ("risk.circuit_breaker.triggered", 1, 0, 0, 0, 412.0, 412.0),
+    )
+)
 RESET_CONDITIONS = (
     Condition(condition="Every position zero, two reads", met=True),
     Condition(condition="No open orders, two reads", met=True),
@@ -199,6 +241,7 @@ def running_snapshot() -> EngineSnapshot:
             delayed=0,
             conflated=1_204,
             high_water=612,
+            types=BUS_TYPES,
         ),
         journal=JournalSnapshot(
             written=1_204,
@@ -212,6 +255,7 @@ def running_snapshot() -> EngineSnapshot:
             mode="managed",
             state=LinkState.UP,
             cause="auto: no URL, redis-server found",
+            why="auto: no URL, redis-server found",
             last_answer_age_s=0.3,
             replayed=1_204,
             owner="desk-pc:/home/op/seawall",
@@ -261,14 +305,35 @@ def down_snapshot() -> EngineSnapshot:
         ),
         journal=msgspec.structs.replace(
             running.journal,
-            written=4_815,
+            written=4_816,
             pending=3_611,
+            dead_lettered=1,
             oldest_pending_age_s=12.4,
             bytes=1_460_000,
         ),
         link_history=LinkHistorySnapshot(
             outages=(OutageSnapshot(from_ns=NOW_NS - 12_400_000_000, to_ns=None, cause=cause),),
             outages_total=1,
+        ),
+        bus=msgspec.structs.replace(
+            running.bus,
+            errors=2,
+            types=(
+                *BUS_TYPES[:-1],
+                msgspec.structs.replace(
+                    BUS_TYPES[-1], handler_us_mean=51_200.0, handler_us_max=51_200.0
+                ),
+            ),
+            handlers=(
+                BusHandlerSnapshot(
+                    name="alarms of the stop",
+                    errors=2,
+                    slow=1,
+                    ms_max=63.2,
+                    last_fault="KeyError: 'x' on order.filled, trace t-4",
+                    last_fault_age_s=14.0,
+                ),
+            ),
         ),
         alarms=ALARMS,
     )
@@ -456,6 +521,8 @@ class FakeEngineClient:
         self.document = seeded(INITIAL, live=False, ts_ns=NOW_NS - 86_400_000_000_000)
         self.versions = [PolicyVersion(document=self.document, changes={})]
         self.history: tuple[HistoryPoint, ...] = ()
+        parked = self.now.journal.dead_lettered
+        self.letters: tuple[DeadLetter, ...] = LETTERS if parked else ()
         self.trip_latches = True
 
     # State down.
@@ -536,6 +603,20 @@ class FakeEngineClient:
                 msgspec.structs.replace(running_snapshot(), state=EngineState.READY, positions=())
             )
         return self._answer("reset", ok=not unmet, unmet=unmet, asked={"request": request})
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        return self.letters
+
+    async def requeue(self, seq: int, *, author: str, reason: str) -> CommandResult:
+        self.letters = tuple(
+            letter._replace(requeued_seq=9_001) if letter.seq == seq else letter
+            for letter in self.letters
+        )
+        asked = {"seq": seq, "author": author, "reason": reason}
+        return self._answer("requeue", asked=asked, message=f"{seq} goes out again as 9001")
+
+    async def back_up(self, *, author: str, reason: str) -> CommandResult:
+        return self._answer("back_up", asked={"reason": reason}, message="made and checked")
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         alarms = tuple(

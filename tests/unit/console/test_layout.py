@@ -20,7 +20,15 @@ from PySide6.QtWidgets import (
 from console.qt import SheetHost
 from console.theme import THEMES
 from console.theme.fonts import TextStyle, font_for
-from console.widgets import Chip, HoldButton, IndicatorBar, Paragraph, StopButton, TextLabel
+from console.widgets import (
+    Chip,
+    HoldButton,
+    IndicatorBar,
+    Paragraph,
+    StepTimeline,
+    StopButton,
+    TextLabel,
+)
 from console.widgets.data_table import DataTable
 from console.window import MainWindow
 from engine.model.snapshots import EngineSnapshot, EngineState
@@ -29,6 +37,7 @@ from tests.fakes.engine_client import (
     down_snapshot,
     flat_snapshot,
     latched_snapshot,
+    recovered_snapshot,
     replaying_snapshot,
     running_snapshot,
 )
@@ -56,7 +65,20 @@ STATES = (
     halted_snapshot,
     down_snapshot,
     replaying_snapshot,
+    recovered_snapshot,
 )
+
+
+# Every page, and every half of a page that has two.
+PAGES = ("overview", "policy", "health links", "health events")
+
+
+def show(window: MainWindow, page: str) -> None:
+    """Bring a page, or a half of one, to the front."""
+    name, _, part = page.partition(" ")
+    window.show_page(name)
+    if part:
+        window.health_view.show_part(part)
 
 
 def open_sheet(window: MainWindow) -> None:
@@ -75,7 +97,7 @@ def cut_texts(window: MainWindow) -> list[str]:
         elif isinstance(widget, Paragraph):
             if not widget.is_whole:
                 cut.append(f"paragraph {widget.text!r}")
-        elif isinstance(widget, Chip | HoldButton | IndicatorBar | StopButton):
+        elif isinstance(widget, Chip | HoldButton | IndicatorBar | StepTimeline | StopButton):
             if not widget.text_fits():
                 cut.append(f"{type(widget).__name__} {widget.accessibleName()!r}")
         elif isinstance(widget, DataTable):
@@ -115,14 +137,14 @@ def overlapping_siblings(window: MainWindow) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", ["overview", "policy"])
-@pytest.mark.parametrize("size", [*SIZES, (1280, 680)])
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("size", [*SIZES, (1440, 900), (1280, 680)])
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_is_cut_and_nothing_overlaps(
     desk: Desk, state: Callable[[], EngineSnapshot], size: tuple[int, int], page: str
 ) -> None:
     window = desk.open(state(), size=size)
-    window.show_page(page)
+    show(window, page)
     desk.settle()
     assert (window.width(), window.height()) == size
     assert cut_texts(window) == []
@@ -151,12 +173,12 @@ def test_it_may_be_made_as_small_as_1280_by_680(
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("page", ["overview", "policy"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_control_has_an_accessible_name(
     desk: Desk, state: Callable[[], EngineSnapshot], page: str
 ) -> None:
     window = desk.open(state())
-    window.show_page(page)
+    show(window, page)
     desk.settle()
     nameless = [
         repr(widget)
@@ -191,11 +213,11 @@ def saturated_share(image: QImage, window: MainWindow) -> float:
 
 
 @pytest.mark.parametrize("theme_name", sorted(THEMES))
-@pytest.mark.parametrize("page", ["overview", "policy"])
+@pytest.mark.parametrize("page", PAGES)
 def test_a_healthy_screen_is_calm(desk: Desk, theme_name: str, page: str) -> None:
     """Goal: colour means abnormal (R26). Method: count saturated pixels outside the stop."""
     window = desk.open(running_snapshot(), theme=THEMES[theme_name])
-    window.show_page(page)
+    show(window, page)
     desk.settle()
     assert saturated_share(window.grab().toImage(), window) < 0.001
 
@@ -207,13 +229,13 @@ def test_an_alarm_is_seen_in_colour(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("page", ["overview", "policy"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_bundled_typeface_has_every_character_shown(
     desk: Desk, state: Callable[[], EngineSnapshot], page: str
 ) -> None:
     """Goal: no glyph may be missing on a machine without fonts (R62)."""
     window = desk.open(state())
-    window.show_page(page)
+    show(window, page)
     desk.settle()
     raw = QRawFont.fromFont(font_for(TextStyle.BODY), QFontDatabase.WritingSystem.Latin)
     texts = [

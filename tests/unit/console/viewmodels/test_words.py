@@ -334,6 +334,7 @@ def test_view_models_load_without_qt() -> None:
         "import console.viewmodels.reset, console.viewmodels.trends\n"
         "import console.viewmodels.indicators, console.viewmodels.chart_frames\n"
         "import console.viewmodels.links, console.viewmodels.buffer\n"
+        "import console.viewmodels.health_links, console.viewmodels.health_events\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
