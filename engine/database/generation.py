@@ -12,13 +12,20 @@ from collections.abc import Callable
 
 from engine.model.errors import StoreError
 
-__all__ = ["read_generation", "write_generation"]
+__all__ = ["is_unused", "read_generation", "write_generation"]
 
 
 def read_generation(connection: sqlite3.Connection) -> int:
     """The generation, 0 for a database that has not been given one yet."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
     return int(row[0]) if row else 0
+
+
+def is_unused(connection: sqlite3.Connection) -> bool:
+    """Whether it has the place for a generation and was never given one: its first start did not
+    come to its end."""
+    has_place = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
+    return has_place is not None and read_generation(connection) == 0
 
 
 def write_generation(

@@ -37,6 +37,7 @@ from typing import Any, Final, TypeVar, cast
 from engine.database.backups import BackupFolder
 from engine.database.checkpointer import Checkpointer
 from engine.database.connections import open_for_writing, store_errors
+from engine.database.generation import is_unused
 from engine.database.group_commit import (
     CommitParticipant,
     GroupCommitter,
@@ -308,7 +309,10 @@ class DatabaseWriter:
                 version = schema_version(connection)
             if findings != ["ok"]:
                 raise DatabaseCorrupt(f"{self._path.name} is damaged: {'; '.join(findings)}")
-            if 0 < version < self._migrations[-1].number and self._backups and self._now_ns:
+            upgrade = 0 < version < self._migrations[-1].number
+            # A first start that was killed while it made the tables leaves nothing worth keeping,
+            # and a backup of it would look like a history that there never was.
+            if upgrade and not is_unused(connection) and self._backups and self._now_ns:
                 self._backups.back_up(self._path, now_ns=self._now_ns())
             applied = apply_migrations(connection, self._migrations)
             self._checkpointer.start()

@@ -17,7 +17,14 @@ from typing import Any
 
 import pytest
 
-from engine.database import BackupFolder, DatabaseWriter, Job, Migration, WriterHealth
+from engine.database import (
+    BackupFolder,
+    DatabaseWriter,
+    Job,
+    Migration,
+    WriterHealth,
+    write_generation,
+)
 from engine.model.errors import DatabaseCorrupt, InvariantBroken, SchemaTooNew, StoreError
 from tests.waiting import eventually
 
@@ -346,6 +353,7 @@ async def test_a_backup_is_made_before_an_upgrade(database: Path, tmp_path: Path
     backups = BackupFolder(tmp_path / "backups", keep=2)
     writer = DatabaseWriter(path=database, migrations=[NOTES], backups=backups, now_ns=lambda: 5)
     await writer.open()
+    await writer.submit(lambda connection: write_generation(connection, 1, created_ns=1))
     await writer.submit(note("kept"))
     await writer.close()
     assert backups.paths() == []
@@ -356,6 +364,23 @@ async def test_a_backup_is_made_before_an_upgrade(database: Path, tmp_path: Path
     assert await writer.open() == [2]
     await writer.close()
     assert [notes(path) for path in backups.paths()] == [["kept"]]
+
+
+async def test_a_first_start_that_was_killed_leaves_no_history(
+    database: Path, tmp_path: Path
+) -> None:
+    """Goal: tables without a generation are nothing to go back to, so no backup claims it."""
+    backups = BackupFolder(tmp_path / "backups", keep=2)
+    writer = DatabaseWriter(path=database, migrations=[NOTES], backups=backups, now_ns=lambda: 5)
+    await writer.open()
+    await writer.close()
+    more = Migration(2, "more", "ALTER TABLE notes ADD COLUMN colour TEXT;")
+    writer = DatabaseWriter(
+        path=database, migrations=[NOTES, more], backups=backups, now_ns=lambda: 5
+    )
+    assert await writer.open() == [2]
+    await writer.close()
+    assert backups.paths() == []
 
 
 def big_note(connection: sqlite3.Connection) -> None:
