@@ -467,6 +467,7 @@ RULES: Mapping[str, Rule] = {
     "execution.positions_reconciled": Rule("the venue is compared anew at this start"),
     "execution.divergence": Rule("what it repaired is an order or a fill of its own"),
     "journal.dead_lettered": Rule("the event itself never was in Redis and stays lost"),
+    "journal.shed": Rule("what was shed never was in Redis and stays lost"),
     **{
         kind.TYPE: _OPERATION
         for kind in (
