@@ -49,6 +49,7 @@ _SOURCES: Final = {
     TripSource.MIN_BALANCE: "by the minimum balance",
     TripSource.GOVERNOR: "by the risk governor",
     TripSource.LATCH_FILE: "by the latch file",
+    TripSource.DISAGREEMENT: "by a disagreement over what is latched",
     TripSource.QUIT: "by the operator, on quitting",
 }
 _STAGE_TITLES: Final = {

@@ -14,6 +14,7 @@ from engine.emergency_stop.collaborators import (
 from engine.emergency_stop.conditions import (
     ResetFacts,
     StartFacts,
+    clearing_conditions,
     reset_conditions,
     start_conditions,
     unmet,
@@ -32,6 +33,7 @@ __all__ = [
     "StopHooks",
     "StopIdentity",
     "StopVenue",
+    "clearing_conditions",
     "is_closing_order",
     "reset_conditions",
     "start_conditions",

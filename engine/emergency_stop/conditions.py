@@ -81,9 +81,22 @@ def reset_conditions(
     )
 
 
+def clearing_conditions(
+    trips: tuple[Trip, ...], request: ResetRequest, *, database_why: str
+) -> tuple[Condition, ...]:
+    """What it takes to clear other nodes' own trips here, where nothing is latched: some of them
+    by name, a cause and a reason. Positions stay and nothing is started.
+    """
+    known = {trip.id for trip in trips}
+    named = [trip for trip in request.clear if trip in known]
+    listed = ", ".join(f"{trip.id} (node {trip.node})" for trip in trips)
+    why = "" if named else f"the stop is not latched; clear by name: {listed}"
+    return (_plain("trips_named", why), _cause(request), _plain("database", database_why))
+
+
 def start_conditions(facts: StartFacts) -> tuple[Condition, ...]:
     """Every condition of READY → RUNNING. Redis down blocks this, never a reset."""
-    listed = ", ".join(f"{trip.id} ({trip.source.value})" for trip in facts.trips)
+    listed = ", ".join(f"{trip.id} ({trip.source.value}, node {trip.node})" for trip in facts.trips)
     return (
         _plain("not_latched", "the emergency stop is latched; it needs a reset" * facts.latched),
         _plain("trips_cleared", f"not cleared: {listed}" if facts.trips else ""),
@@ -199,6 +212,7 @@ __all__ = [
     "QUEUE_CALM_UTILISATION",
     "ResetFacts",
     "StartFacts",
+    "clearing_conditions",
     "reset_conditions",
     "start_conditions",
     "unmet",

@@ -97,6 +97,7 @@ class EmergencyStop:
         self._trips: list[Trip] = []
         self._unannounced: list[Trip] = []
         self._cleared: set[str] = set()
+        self._cleared_elsewhere: set[str] = set()
         self._version = 0
         self._is_clearing = False
         self._episode = 0
@@ -193,15 +194,41 @@ class EmergencyStop:
         self._presses += 1
         self._version += 1  # A reset under way must not win over a press.
         for known in self._trips:
-            if known.source is source and known.scope is scope:
+            if known.source is source and known.scope is scope and self._counts_for(known):
                 quietly("looking again", self._look_again)
                 return known
         trip = self._add_trip(source, reason, scope)
+        self._latched_by_trip(was_latched=was_latched, started_ns=started_ns)
+        return trip
+
+    def _counts_for(self, known: Trip) -> bool:
+        """Whether a press of its kind says nothing new: not when it was another node's, nor when
+        the rest of the desk has been told that it is over.
+        """
+        return known.node == self._identity.node and known.id not in self._cleared_elsewhere
+
+    def adopt(self, trip: Trip) -> bool:
+        """Stop for a trip that was made elsewhere and keeps its id: another node's of scope desk,
+        or one that only the database knew. False when it is known, or was cleared here.
+        """
+        if trip.id in self._cleared or any(known.id == trip.id for known in self._trips):
+            return False
+        started_ns, was_latched = self._clock.monotonic_ns(), self._latched
+        self._adopt(trip)
+        self._latched_by_trip(was_latched=was_latched, started_ns=started_ns)
+        return True
+
+    def note_cleared_elsewhere(self, trips: Collection[TripId]) -> None:
+        """Another node's person has cleared these for the desk. The latch stays; but a press of
+        the same kind is news again.
+        """
+        self._cleared_elsewhere.update(trips)
+
+    def _latched_by_trip(self, *, was_latched: bool, started_ns: int) -> None:
         quietly("storing the latch", lambda: self._store(at_once=True))
         if not was_latched:
             self._block_s = (self._clock.monotonic_ns() - started_ns) / 1_000_000_000
         quietly("starting to close", self._start_closing)
-        return trip
 
     def _add_trip(self, source: TripSource, reason: str, scope: Scope) -> Trip:
         trip = Trip(
@@ -354,9 +381,15 @@ class EmergencyStop:
         if (found.damage and not is_named) or (found.latched and not self._trips):
             why = found.damage or "the latch file says latched and names no trip"
             self._add_trip(TripSource.LATCH_FILE, why, Scope.NODE)
+        if self._latched and not found.latched and not self._is_clearing:
+            self._add_disagreement("somebody armed the latch file while the stop is latched")
         if self._latched:
             self._store()  # Also when the file was armed behind our back: a difference is a stop.
             self._begin_and_announce()
+
+    def _add_disagreement(self, why: str) -> None:
+        if not any(trip.source is TripSource.DISAGREEMENT for trip in self._trips):
+            self._add_trip(TripSource.DISAGREEMENT, why, Scope.NODE)
 
     # --- Pause ----------------------------------------------------------------------------------
 

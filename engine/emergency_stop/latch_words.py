@@ -21,6 +21,7 @@ def to_latch_trip(trip: Trip) -> LatchTrip:
         reason=trip.reason,
         ts_ns=trip.ts_ns,
         scope=trip.scope.value,
+        node=trip.node,
     )
 
 
@@ -40,7 +41,7 @@ def from_latch_trip(found: LatchTrip, *, node: str) -> Trip:
         reason=reason,
         ts_ns=found.ts_ns,
         scope=scope,
-        node=node,
+        node=found.node or node,
     )
 
 

@@ -48,6 +48,8 @@ class StopReports:
                 trip_id=trip.id,
                 phase="tripped",
                 reason=f"{trip.source.value}: {trip.reason}",
+                scope=trip.scope.value,
+                node=trip.node,
             )
         )
 
@@ -72,6 +74,8 @@ class StopReports:
                 **self._stamp(TraceId(trip.id)),
                 trip_id=trip.id,
                 phase="cleared",
+                scope=trip.scope.value,
+                node=trip.node,
                 reason=f"{clearing.cause}: {clearing.reason} ({clearing.author})",
                 cleared=clearing.trips,
             )
@@ -125,6 +129,8 @@ class StopReports:
             trip_id=trip.id,
             phase=phase,
             reason=f"{trip.source.value}: {trip.reason}",
+            scope=trip.scope.value,
+            node=trip.node,
             positions_closed=flattening.positions_closed(),
             orders_cancelled=flattening.orders_cancelled(),
             slippage=flattening.slippage(),

@@ -87,6 +87,16 @@ _TABLE: tuple[AlarmSpec, ...] = (
         ),
         trips=True,
     ),
+    _with(
+        _row(
+            "STOP_BY_DESK",
+            1,
+            "Emergency stop for the desk, from another node",
+            _STOPPED,
+            "Watch the stop; ask at the node named; reset here when the reason is settled.",
+        ),
+        trips=True,
+    ),
     _row(
         "STOP_NOT_FLAT",
         1,
@@ -254,6 +264,20 @@ _TABLE: tuple[AlarmSpec, ...] = (
         on_delay_s=3.0,
         off_delay_s=10.0,
         escalates_after_s=60.0,
+    ),
+    _row(
+        "DESK_TRIP_UNCLEARED",
+        2,
+        "Another node of the desk is stopped",
+        f"{_HELD} Positions here are kept.",
+        "Reset it at the node named; only if that cannot be done, clear it by name here.",
+    ),
+    _row(
+        "CLEARING_REFUSED",
+        2,
+        "A reset of another node is not obeyed",
+        "The trips it names stay uncleared here.",
+        "Give both nodes the same desk key; if nobody made that reset, find out who wrote it.",
     ),
     _row(
         "NODE_NAME_IN_USE",

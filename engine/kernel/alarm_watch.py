@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.kernel.parts import Parts
-from engine.model.emergency import EmergencyState, TripSource
+from engine.model.emergency import EmergencyState, Trip, TripSource
 from engine.model.events import BusQueueCleared, BusQueueEvent, EmergencyTriggered
 from engine.model.ids import Symbol
 from engine.model.orders import OrderState
@@ -31,7 +31,9 @@ _CODE_OF_SOURCE: Mapping[TripSource, str] = {
     TripSource.MIN_BALANCE: "MIN_BALANCE",
     TripSource.GOVERNOR: "GOVERNOR_HARD_STOP",
     TripSource.LATCH_FILE: "LATCH_FILE_DAMAGED",
+    TripSource.DISAGREEMENT: "LATCH_DISAGREES",
 }
+_STOP_CODES = frozenset({*_CODE_OF_SOURCE.values(), "STOP_PRESSED", "STOP_BY_DESK"})
 
 
 class AlarmWatch:
@@ -41,6 +43,7 @@ class AlarmWatch:
         self._parts = parts
         self._alarms = parts.alarms
         self._raised: dict[str, set[str]] = {}
+        self._node = parts.options.configuration.node.name
         self._trips_told: set[str] = set()
         self._is_even = False
         self._naked_since: dict[Symbol, int] = {}
@@ -60,7 +63,10 @@ class AlarmWatch:
 
     def look(self) -> None:
         """One look at everything."""
+        self._parts.desk_emergency.compare()
         self._look_at_stop()
+        for code, texts in self._parts.desk_emergency.alarms().items():
+            self._keyed(code, texts)
         self._look_at_risk()
         # Their alarms wait for seconds before they sound; every other look is enough.
         self._is_even = not self._is_even
@@ -101,12 +107,14 @@ class AlarmWatch:
         for number, trip in enumerate(stop.trips):
             if trip.id not in self._trips_told:
                 self._trips_told.add(trip.id)
-                code = _CODE_OF_SOURCE.get(trip.source, "STOP_PRESSED")
-                if trip.source is TripSource.LATCH_FILE and not stop.damage:
-                    code = "LATCH_DISAGREES"
-                self._alarms.raise_alarm(code, trip.reason, key=trip.id, sequence=number)
+                self._alarms.raise_alarm(
+                    self._code_of(trip, damage=stop.damage),
+                    trip.reason if trip.node == self._node else f"{trip.node}: {trip.reason}",
+                    key=trip.id,
+                    sequence=number,
+                )
         if not stop.trips:
-            for code in {*_CODE_OF_SOURCE.values(), "STOP_PRESSED", "LATCH_DISAGREES"}:
+            for code in _STOP_CODES:
                 for identifier in self._trips_told:
                     self._alarms.clear_alarm(code, key=identifier)
             self._trips_told.clear()
@@ -115,6 +123,13 @@ class AlarmWatch:
         not_flat = stop.state is EmergencyState.INCOMPLETE
         self._state("STOP_NOT_FLAT", open_text if not_flat else "")
         self._state("CLOSING_PAUSED", "by the operator" if stop.paused else "")
+
+    def _code_of(self, trip: Trip, *, damage: str) -> str:
+        if trip.node != self._node:
+            return "STOP_BY_DESK"
+        if trip.source is TripSource.LATCH_FILE and not damage:
+            return "LATCH_DISAGREES"
+        return _CODE_OF_SOURCE.get(trip.source, "STOP_PRESSED")
 
     def _look_at_risk(self) -> None:
         parts = self._parts

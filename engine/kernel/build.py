@@ -38,6 +38,7 @@ from engine.kernel.account_keeper import AccountKeeper
 from engine.kernel.backup_keeper import BackupKeeper
 from engine.kernel.client import LocalClient
 from engine.kernel.data_directory import DataDirectory
+from engine.kernel.desk_emergency import DeskEmergency
 from engine.kernel.gatekeeper import Gatekeeper, InfrastructureParts, RiskParts
 from engine.kernel.kernel import Kernel
 from engine.kernel.keyring_vault import KeyringVault
@@ -60,7 +61,7 @@ from engine.model.values import PositionSide
 from engine.policy import PolicyStore, StateDatabaseAuthority
 from engine.portfolio import Ledger
 from engine.ports import Clock, KeyVault, MarketFeed
-from engine.redis_link import LinkSettings, RedisLink, choose
+from engine.redis_link import LinkSettings, RedisLink, SharedEmergency, choose
 from engine.risk import DrawdownBreaker, Governor, MarkFilter, MarkWatch
 from engine.runtime import (
     Chance,
@@ -114,6 +115,7 @@ class _Builder:
     market: MarketHub
     feed: MarketFeed
     stop: EmergencyStop
+    desk_emergency: DeskEmergency
     mode: ModeKeeper
     policy: PolicyStore
     marks: MarkFilter
@@ -220,7 +222,9 @@ class _Builder:
             chance=Chance(seed=self.configuration.market.seed, name="redis"),
             on_fault=self._on_fault,
             recovery=lambda: recovery_parts(
-                redis=self.redis, reconcile=self.kernel.reconcile_after_outage
+                redis=self.redis,
+                exchange_trips=self.desk_emergency.exchange,
+                reconcile=self.kernel.reconcile_after_outage,
             ),
         )
 
@@ -245,6 +249,7 @@ class _Builder:
                 state=storage.open_state,
                 initial=configuration.paper.initial_balance,
                 currency=wiring.CURRENCY,
+                node=configuration.node.name,
                 latched=latch.latched or bool(latch.damage),
                 live=False,
                 now_ns=self.clock.now_ns(),
@@ -289,7 +294,7 @@ class _Builder:
             ids=self.ids,
             bus=self.bus,
             hooks=StopHooks(
-                on_trip=lambda trip: wiring.record_trip(self.storage, trip),
+                on_trip=lambda trip: self.desk_emergency.on_trip(trip),
                 record_closing=lambda intent: self.execution.record_closing(intent),
             ),
         )
@@ -297,7 +302,21 @@ class _Builder:
             latch=self.stop,
             on_change=lambda state, why: wiring.tell_state(self.bus, self.stamper, state, why),
         )
-        self.mode.show_trips(lambda: tuple(trip.id for trip in self.stop.trips))
+        self.desk_emergency = DeskEmergency(
+            storage=self.storage,
+            stop=self.stop,
+            redis=self.redis,
+            shared=SharedEmergency(
+                command=self.redis.desk,
+                node=self.configuration.node.name,
+                desk_key=self.desk_key,
+            ),
+            alarms=self.alarms,
+            bus=self.bus,
+            io_clock=self.io_clock,
+            stamper=self.stamper,
+        )
+        self.mode.show_trips(self.desk_emergency.blocking)
 
     async def _policy(self) -> None:
         self.policy = PolicyStore(
@@ -305,7 +324,7 @@ class _Builder:
             clock=self.clock,
             stamp=self.stamper,
             announce=lambda event: announce(self.bus, event, journaled=True),
-            emergency=self.stop,
+            emergency=self.desk_emergency,
             loosening_refused=lambda: wiring.loosening_refused(self.stop, self.breaker),
             live=False,
         )
@@ -382,6 +401,7 @@ class _Builder:
             infrastructure=InfrastructureParts(
                 bus=self.bus,
                 redis=self.redis,
+                desk_unread=self.desk_emergency.unread_why,
                 streams=self.venue,
                 loop_lag=self.loop_lag,
                 clock_jump=self.clock_jump,
@@ -493,6 +513,7 @@ class _Builder:
             breaker=self.breaker,
             governor=self.governor,
             stop=self.stop,
+            desk_emergency=self.desk_emergency,
             mode=self.mode,
             gatekeeper=self.gatekeeper,
             execution=self.execution,

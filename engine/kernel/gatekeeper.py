@@ -61,6 +61,8 @@ class InfrastructureParts:
 
     bus: EventBus
     redis: RedisLink
+    # Why the desk's trips are not known as of now, or "".
+    desk_unread: Callable[[], str]
     streams: Streams
     loop_lag: LoopLagMonitor
     clock_jump: ClockJumpDetector
@@ -121,7 +123,9 @@ class Gatekeeper:
             redis_standalone=parts.redis.is_standalone,
             redis_up=parts.redis.is_up(),
             redis_answer_age_s=parts.redis.last_answer_age_s(),
-            recovering="the Redis link is recovering" if parts.redis.recovering else "",
+            recovering="the Redis link is recovering"
+            if parts.redis.recovering
+            else parts.desk_unread(),
             policy_age_s=risk.policy.age_s(),
             store_healthy=healthy and execution.recorder.is_healthy,
             store_why=store_why,
@@ -187,6 +191,8 @@ class Gatekeeper:
         if not redis.is_standalone and (not redis.is_up() or redis.recovering):
             down = Reason(code=ReasonCode.REDIS_DOWN, detail=redis.snapshot().cause)
             reasons = (*reasons, down)
+        if held := self._mode.uncleared_trips():
+            reasons = (*reasons, Reason(code=ReasonCode.TRIP_UNCLEARED, detail=", ".join(held)))
         if not reasons:
             self._sent_ns.append(self._clock.now_ns())
         return reasons

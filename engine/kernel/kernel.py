@@ -24,6 +24,7 @@ from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
 from engine.model.orders import OrderRecord
 from engine.model.snapshots import EngineState
+from engine.redis_link import LINK_FAULTS
 from engine.runtime import SimClock
 
 _log = logging.getLogger(__name__)
@@ -66,10 +67,10 @@ class Kernel:
         """Open the gate step by step; returns when READY, RUNNING, LATCHED or STANDBY."""
         parts = self._parts
         parts.mode.go(EngineState.STARTING, "starting")
+        parts.desk_emergency.begin()
         await self._step("link", self._link)
         if parts.storage.loss is not None:
             self._tell_loss(parts.storage.loss)
-        self._compare_trips()
         reconciled = await self._step("reconcile", self._reconcile)
         self._started = True
         parts.account.judge()
@@ -108,6 +109,7 @@ class Kernel:
     async def _link(self) -> bool:
         """Give Redis a moment to answer; without it the start goes on and the gate stays shut."""
         parts = self._parts
+        parts.tasks.spawn("desk emergency", parts.desk_emergency.run_exchange(), forever=True)
         await parts.redis.start()
         deadline_ns = parts.io_clock.monotonic_ns() + round(_LINK_WAIT_S * 1e9)
         while parts.redis.recovering and parts.io_clock.monotonic_ns() < deadline_ns:
@@ -127,17 +129,6 @@ class Kernel:
         if await self._reconcile():
             self._parts.clock_jump.settle()
             self._parts.alarms.clear_alarm("CLOCK_JUMP")
-
-    def _compare_trips(self) -> None:
-        """A trip that the database knows uncleared and the latch does not is a stop (R-POL-6)."""
-        parts = self._parts
-        uncleared = parts.storage.open_state.trips_uncleared
-        if uncleared and not parts.stop.is_latched():
-            first = uncleared[0]
-            parts.stop.trip(
-                source=first.source,
-                reason=f"uncleared in the database, armed in the latch file: {first.reason}",
-            )
 
     async def _reconcile(self) -> bool:
         try:
@@ -172,6 +163,7 @@ class Kernel:
         spawn("backups", parts.backups.run(), forever=True)
         spawn("retention", self._retention().run(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
+        spawn("desk records", parts.desk_emergency.run_records(), forever=True)
         spawn("feed", self._run_feed())
         if not isinstance(parts.clock, SimClock):
             spawn("clock jump", parts.clock_jump.run(), forever=True)
@@ -206,6 +198,7 @@ class Kernel:
         """Stop in stages; positions stay where they are, with their stops at the venue."""
         parts = self._parts
         parts.mode.go(EngineState.STOPPING, "stopping")
+        await self._stage("desk", self._tell_desk())
         await self._stage("tasks", self._end_tasks())
         await self._stage("emergency stop", parts.stop.aclose())
         await self._stage("bus", parts.bus.drain(_STAGE_S))
@@ -222,6 +215,11 @@ class Kernel:
         stuck = await parts.tasks.cancel_all()
         if stuck:
             _log.error("still running after the stop: %s", ", ".join(stuck))
+
+    async def _tell_desk(self) -> None:
+        # A stop that was pressed a moment ago; if it fails, the next start does it.
+        with contextlib.suppress(*LINK_FAULTS):
+            await self._parts.desk_emergency.exchange()
 
     async def _drain_redis(self) -> None:
         # Only what is committed is mirrored: let the last event get there first.

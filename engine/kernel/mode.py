@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from engine.model.ids import TripId
 from engine.model.snapshots import EngineState
 from engine.ports import LatchView
 
@@ -39,15 +38,15 @@ class ModeKeeper:
         self._halted_why: str | None = None
         self._operator_reduce_why: str | None = None
         self._automatic_reduce_why: str | None = None
-        self._uncleared: Callable[[], tuple[TripId, ...]] = tuple
+        self._uncleared: Callable[[], tuple[str, ...]] = tuple
         self._told: tuple[EngineState, str] = (EngineState.OFF, "")
 
-    def show_trips(self, uncleared: Callable[[], tuple[TripId, ...]]) -> None:
-        """Where uncleared trips are read from."""
+    def show_trips(self, uncleared: Callable[[], tuple[str, ...]]) -> None:
+        """Where uncleared trips are read from, in words."""
         self._uncleared = uncleared
 
     def uncleared_trips(self) -> tuple[str, ...]:
-        return tuple(self._uncleared())
+        return self._uncleared()
 
     @property
     def base(self) -> EngineState:

@@ -30,7 +30,7 @@ class OperatorCommands:
         return CommandResult(
             ok=ok,
             state=parts.mode.state,
-            emergency=parts.stop.snapshot(),
+            emergency=parts.desk_emergency.snapshot(),
             message=message,
             unmet=unmet,
             version=parts.policy.version,

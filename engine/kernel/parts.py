@@ -12,6 +12,7 @@ from engine.health import AlarmDesk, ClockJumpDetector, LoopLagMonitor
 from engine.intelligence import VolatilityBreakout
 from engine.kernel.account_keeper import AccountKeeper
 from engine.kernel.backup_keeper import BackupKeeper
+from engine.kernel.desk_emergency import DeskEmergency
 from engine.kernel.gatekeeper import Gatekeeper
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
@@ -52,6 +53,7 @@ class Parts:
     breaker: DrawdownBreaker
     governor: Governor
     stop: EmergencyStop
+    desk_emergency: DeskEmergency
     mode: ModeKeeper
     gatekeeper: Gatekeeper
     execution: ExecutionService

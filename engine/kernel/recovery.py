@@ -13,10 +13,14 @@ from engine.redis_link import RecoveryPart, RedisLink
 
 
 def recovery_parts(
-    *, redis: RedisLink, reconcile: Callable[[], Awaitable[bool]]
+    *,
+    redis: RedisLink,
+    exchange_trips: Callable[[], Awaitable[bool]],
+    reconcile: Callable[[], Awaitable[bool]],
 ) -> tuple[RecoveryPart, ...]:
     """The parts in their order, each an event `system.recovery.step` with its duration."""
     return (
+        RecoveryPart(name="trips", run=exchange_trips),
         RecoveryPart(name="replay", run=redis.replay),
         RecoveryPart(name="reconcile", run=reconcile, after_outage=True),
     )

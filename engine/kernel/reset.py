@@ -4,6 +4,9 @@ A reset clears trips by name, re-bases by name every measure that would trip aga
 nothing. Order: START needed is made durable first, then the latch is armed, then clearing, re-bases
 and audit are recorded; a crash anywhere in between leaves the engine latched or READY, never
 trading.
+
+Where nothing is latched but another node's trip holds entries, the same command clears that trip by
+name, at this node's console: for this node, and signed with the desk key for all.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from engine.api import CommandResult
 from engine.emergency_stop import (
     ResetFacts,
     StartFacts,
+    clearing_conditions,
     reset_conditions,
     start_conditions,
     unmet,
@@ -96,7 +100,7 @@ class ResetDesk:
         reconciled = parts.execution.reconciliation.last_ok_ns is not None
         facts = StartFacts(
             latched=parts.stop.is_latched(),
-            trips=parts.stop.trips,
+            trips=(*parts.stop.trips, *parts.desk_emergency.holding),
             ready_why="" if base is EngineState.READY else f"the engine is {base.value}",
             database_why=self._database_why(),
             redis_why="" if redis_ok else redis.snapshot().cause or "Redis is not up",
@@ -122,7 +126,7 @@ class ResetDesk:
         """Carry out a reset, or answer with what is missing."""
         parts = self._parts
         if not parts.stop.is_latched():
-            return self._commands.result(ok=False, message="the emergency stop is not latched")
+            return await self._clear_for_others(request)
         missing = unmet(self.reset_list(request))
         if missing:
             return self._commands.result(ok=False, message="not reset", unmet=missing)
@@ -131,28 +135,58 @@ class ResetDesk:
         except StoreError as error:
             condition = Condition(condition="database", met=False, why=str(error))
             return self._commands.result(ok=False, message="not reset", unmet=(condition,))
-        clearing = Clearing(
-            id=parts.ids.next("c"),
-            trips=request.clear,
-            author=request.author,
-            cause=request.cause,
-            reason=request.reason,
-            ts_ns=parts.clock.now_ns(),
-        )
+        clearing = self._clearing(request)
         if parts.mode.base in {EngineState.RUNNING, EngineState.READY}:
             # Before the latch opens, so that no moment exists in which an entry could leave.
             parts.mode.go(EngineState.READY, "after a reset; START is needed")
-        missing = await parts.stop.clear(clearing, accept_residual=request.accept_residual)
-        if missing:
-            return self._commands.result(ok=False, message="not reset", unmet=missing)
+        with parts.desk_emergency.resetting(clearing):
+            missing = await parts.stop.clear(clearing, accept_residual=request.accept_residual)
+            if missing:
+                return self._commands.result(ok=False, message="not reset", unmet=missing)
+            recorded = parts.desk_emergency.clear(clearing)
         rebased = self._rebase(request)
         parts.mode.tell()
         for alarm in parts.alarms.snapshot():
             if alarm.key in request.clear:
                 parts.alarms.acknowledge(alarm.id)
-        await self._record(clearing, request, rebased)
-        answer = self._commands.result(ok=True, message="reset; START is needed to trade")
+        await recorded
+        await self._record(request, rebased)
+        words = self._told("reset; START is needed to trade")
+        answer = self._commands.result(ok=True, message=words)
         return msgspec.structs.replace(answer, rebased=rebased)
+
+    async def _clear_for_others(self, request: ResetRequest) -> CommandResult:
+        """Other nodes' trips that hold entries here; this node is not stopped."""
+        parts = self._parts
+        holding = parts.desk_emergency.holding
+        if not holding:
+            return self._commands.result(ok=False, message="the emergency stop is not latched")
+        missing = unmet(clearing_conditions(holding, request, database_why=self._database_why()))
+        if missing:
+            return self._commands.result(ok=False, message="not cleared", unmet=missing)
+        clearing = self._clearing(request)
+        await parts.desk_emergency.clear(clearing)
+        parts.mode.tell()
+        listed = ", ".join(clearing.trips)
+        return self._commands.result(ok=True, message=self._told(f"cleared: {listed}"))
+
+    def _clearing(self, request: ResetRequest) -> Clearing:
+        """What a person was shown and named; a name that nobody was shown clears nothing."""
+        parts = self._parts
+        shown = {trip.id for trip in (*parts.stop.trips, *parts.desk_emergency.holding)}
+        return Clearing(
+            id=parts.ids.next("c"),
+            trips=tuple(trip for trip in request.clear if trip in shown),
+            author=request.author,
+            cause=request.cause,
+            reason=request.reason,
+            ts_ns=parts.clock.now_ns(),
+            node=parts.options.configuration.node.name,
+        )
+
+    def _told(self, message: str) -> str:
+        why = self._parts.desk_emergency.desk_why
+        return f"{message}; {why}" if why else message
 
     def _rebase(self, request: ResetRequest) -> dict[str, str]:
         parts = self._parts
@@ -167,17 +201,10 @@ class ResetDesk:
         parts.account.judge()
         return rebased
 
-    async def _record(
-        self, clearing: Clearing, request: ResetRequest, rebased: dict[str, str]
-    ) -> None:
+    async def _record(self, request: ResetRequest, rebased: dict[str, str]) -> None:
         store, ts_ns = self._parts.storage.store, self._parts.clock.now_ns()
-        await store.record_clearing(clearing)
         await store.record_totals(self._parts.ledger.totals)
         words = f"{request.cause}: {request.reason}"
-        trips = ", ".join(clearing.trips)
-        await store.append_audit(
-            who=request.author, what=f"reset of {trips}", why=words, where="engine", ts_ns=ts_ns
-        )
         for measure, change in rebased.items():
             await store.append_audit(
                 who=request.author,

@@ -65,7 +65,7 @@ class SnapshotMaker:
             feed=parts.feed.name,
             currency="USDT",
             policy=parts.policy.snapshot(),
-            emergency=parts.stop.snapshot(),
+            emergency=parts.desk_emergency.snapshot(),
             risk=self._risk(),
             bus=parts.bus.snapshot(),
             journal=parts.storage.journal.snapshot(),

@@ -35,6 +35,7 @@ def trip_json(trip: Trip) -> dict[str, Any]:
         "reason": trip.reason,
         "ts_ns": trip.ts_ns,
         "scope": str(trip.scope),
+        "node": trip.node,
     }
 
 
@@ -46,7 +47,9 @@ def emergency_json(emergency: EmergencySnapshot) -> dict[str, Any]:
         "reason": emergency.reason,
         "since": emergency.since_ns,
         "paused": emergency.paused,
-        "trips": [trip_json(trip) for trip in emergency.trips],
+        # Those that latched this node first, then those of other nodes that hold its entries.
+        "trips": [trip_json(trip) for trip in (*emergency.trips, *emergency.elsewhere)],
+        "desk_why": emergency.desk_why,
         "positions_open": emergency.positions_open,
         "orders_open": emergency.orders_open,
     }

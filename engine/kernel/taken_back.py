@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from engine.kernel.standing import HALTED
 from engine.kernel.wiring import GOVERNOR, governor_record
 from engine.model import events as ev
-from engine.model.emergency import Clearing, Trip, TripSource
+from engine.model.emergency import Clearing, Scope, Trip, TripSource
 from engine.model.errors import InvariantBroken, PolicyInvalid
 from engine.model.ids import Symbol
 from engine.model.orders import (
@@ -79,6 +79,7 @@ class Rebuilding:
         state: OpenState,
         initial: Decimal,
         currency: str,
+        node: str,
         latched: bool,
         live: bool,
         now_ns: int,
@@ -102,6 +103,7 @@ class Rebuilding:
         }
         self._executions = set(state.executions)
         self._trips = {trip.id for trip in state.trips_uncleared}
+        self._node = node
         self._latched = latched
         self._policy = state.policy
         self._live = live
@@ -328,6 +330,8 @@ class Rebuilding:
                 source=TripSource(source) if known else TripSource.BUS,
                 reason=reason if known else event.reason,
                 ts_ns=event.ts_ns,
+                scope=Scope.DESK if event.scope == Scope.DESK.value else Scope.NODE,
+                node=event.node or self._node,
             )
         )
         self._trips.add(event.trip_id)
@@ -433,7 +437,7 @@ RULES: Mapping[str, Rule] = {
         "a higher rung holds again; a lower one is worked out anew", Rebuilding.governor
     ),
     "system.emergency.triggered": Rule(
-        "phase tripped: the trip counts, with scope node; other phases tell of the course of a"
+        "phase tripped: the trip counts; other phases tell of the course of a"
         " stop, which goes on from the venue's positions",
         Rebuilding.tripped,
     ),
@@ -453,6 +457,7 @@ RULES: Mapping[str, Rule] = {
         " named, as nothing proves who wrote them",
         Rebuilding.policy,
     ),
+    "system.emergency.desk": Rule("other nodes' trips and resets are read from the desk's own"),
     "system.emergency.flat": Rule("tells of the course of a stop"),
     "risk.drawdown.soft_breach": _BREACH,
     "risk.drawdown.hard_breach": _BREACH,

@@ -29,7 +29,6 @@ from engine.kernel.options import KernelOptions
 from engine.kernel.storage import Storage
 from engine.market import ReplayFeed, SimulatedFeed
 from engine.model.config import Configuration, RedisSection
-from engine.model.emergency import Trip
 from engine.model.events import (
     AccountEquityUpdated,
     AlarmRaised,
@@ -192,10 +191,6 @@ def loop_ns(clock: Clock) -> Callable[[], int] | None:
     return lambda: int(loop.time() * 1e9)
 
 
-def record_trip(storage: Storage, trip: Trip) -> None:
-    noted(storage.store.record_trip(trip))
-
-
 def noted(future: asyncio.Future[Any]) -> None:
     """Nobody waits for it: a failure is logged, and the writer's health shuts the gate."""
 
@@ -221,7 +216,6 @@ __all__ = [
     "persist_equity",
     "publish_alarm",
     "read_mark",
-    "record_trip",
     "redis_section",
     "tell_state",
 ]

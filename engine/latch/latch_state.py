@@ -41,6 +41,8 @@ class LatchTrip:
     reason: str
     ts_ns: int
     scope: str = "node"
+    # The node it was raised at; empty: this one.
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,7 @@ def _dump(state: LatchState, trips: tuple[LatchTrip, ...], omitted: int) -> byte
                 "reason": trip.reason,
                 "ts_ns": trip.ts_ns,
                 "scope": trip.scope,
+                "node": trip.node,
             }
             for trip in trips
         ],
@@ -157,6 +160,8 @@ def _trip(record: Mapping[str, object]) -> LatchTrip:
         reason=_text(record, "reason"),
         ts_ns=_whole(record, "ts_ns"),
         scope=_text(record, "scope"),
+        # Files written before there was a desk do not have it.
+        node=_text(record, "node") if "node" in record else "",
     )
 
 

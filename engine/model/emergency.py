@@ -38,6 +38,7 @@ class TripSource(StrEnum):
     MIN_BALANCE = "min_balance"
     GOVERNOR = "governor"
     LATCH_FILE = "latch_file"
+    DISAGREEMENT = "disagreement"
     QUIT = "quit"
 
 
@@ -68,6 +69,10 @@ class Clearing(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     reason: str
     ts_ns: int
+    # Of which node's console.
+    node: str = ""
+    # What other nodes are shown, to the byte, with its signature; empty while nobody signed it.
+    signed: str = ""
 
 
 class StageState(StrEnum):
@@ -129,6 +134,10 @@ class EmergencySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     # Text of what damaged the latch file, where that is why we are latched.
     damage: str = ""
     next_try_ns: int | None = None
+    # Uncleared trips of other nodes' own: they hold entries here and flatten nothing.
+    elsewhere: tuple[Trip, ...] = ()
+    # What the desk cannot be told or does not obey, in words; empty when all is well.
+    desk_why: str = ""
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

@@ -375,6 +375,9 @@ class EmergencyTriggered(Event, frozen=True, kw_only=True):
     orders_cancelled: int = 0
     slippage: Decimal = Decimal(0)
     duration_s: float = 0.0
+    # Whom the trip concerns, and at which node it was made.
+    scope: str = "node"
+    node: str = ""
 
 
 class EmergencyFlat(EmergencyTriggered, frozen=True, kw_only=True):
@@ -387,6 +390,24 @@ class EmergencyReset(EmergencyTriggered, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "system.emergency.reset"
 
     cleared: tuple[TripId, ...] = ()
+
+
+class DeskEmergencyChanged(Event, frozen=True, kw_only=True):
+    """Another node's trip or clearing became known here. `phase` is tripped or cleared; `node` is
+    where it was made, `scope` whom the trip concerns ("" for a clearing).
+    """
+
+    TYPE: ClassVar[str] = "system.emergency.desk"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    phase: str
+    node: str
+    trip_ids: tuple[TripId, ...]
+    scope: str
+    author: str
+    reason: str
 
 
 # --- infrastructure ------------------------------------------------------------------------------
@@ -599,6 +620,7 @@ ALL_EVENTS: tuple[type[Event], ...] = (
     EmergencyTriggered,
     EmergencyFlat,
     EmergencyReset,
+    DeskEmergencyChanged,
     RedisLost,
     RedisRecovered,
     RecoveryStep,
@@ -662,6 +684,7 @@ __all__ = [
     "BusQueueWarning",
     "CircuitBreakerTriggered",
     "Common",
+    "DeskEmergencyChanged",
     "DrawdownBreach",
     "DrawdownHardBreach",
     "DrawdownSoftBreach",

@@ -60,6 +60,12 @@ POLICY_STALE_AFTER_S = 30.0
 REDIS_OUTAGES_SHOWN_MAX = 50
 REDIS_STEPS_SHOWN_MAX = 20
 
+# --- the desk's trips and clearings: settled ones are kept in Redis for 30 days.
+EMERGENCY_READ_INTERVAL_S = 1.0
+EMERGENCY_READ_AGE_GATE_S = 2.5
+EMERGENCY_TABLES_INTERVAL_S = 3.0
+EMERGENCY_KEPT_S = 30 * 86_400.0
+
 # --- emergency stop.
 STOP_CANCEL_WAIT_S = 2.0
 STOP_VERIFY_GAP_S = 1.0

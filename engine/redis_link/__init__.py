@@ -11,16 +11,28 @@ from engine.redis_link.link import RedisLink
 from engine.redis_link.mode import LinkSettings, choose
 from engine.redis_link.past_events import PastEvents
 from engine.redis_link.recovery_part import RecoveryPart
+from engine.redis_link.shared_emergency import (
+    EMERGENCY_KEY,
+    EMERGENCY_TOPIC,
+    UNKNOWN_NODE,
+    FoundEmergency,
+    SharedEmergency,
+)
 
 __all__ = [
     "CHANGES_KEY",
     "CHANGES_MAX",
+    "EMERGENCY_KEY",
+    "EMERGENCY_TOPIC",
     "LINK_FAULTS",
+    "UNKNOWN_NODE",
     "DeskConnection",
+    "FoundEmergency",
     "LinkFault",
     "LinkSettings",
     "PastEvents",
     "RecoveryPart",
     "RedisLink",
+    "SharedEmergency",
     "choose",
 ]

@@ -19,6 +19,7 @@ from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, EquityMark
 
 __all__ = [
+    "delete_clearing",
     "delete_trade",
     "get_order",
     "put_alarm",
@@ -199,26 +200,34 @@ def put_policy_taken_back(connection: sqlite3.Connection, document: PolicyDocume
     )
 
 
-def put_trip(connection: sqlite3.Connection, trip: Trip) -> bool:
-    """False when it is known."""
+def put_trip(connection: sqlite3.Connection, trip: Trip, *, in_place: bool = False) -> bool:
+    """False when it is known; `in_place` writes over what is there."""
+    verb = "REPLACE" if in_place else "IGNORE"
     return _is_new(
         connection,
-        "INSERT OR IGNORE INTO trips VALUES (?, ?, ?)",
+        f"INSERT OR {verb} INTO trips VALUES (?, ?, ?)",
         trip.id,
         trip.ts_ns,
         _ENCODER.encode(trip),
     )
 
 
-def put_clearing(connection: sqlite3.Connection, clearing: Clearing) -> bool:
-    """False when it is known."""
+def put_clearing(
+    connection: sqlite3.Connection, clearing: Clearing, *, in_place: bool = False
+) -> bool:
+    """False when it is known; `in_place` writes over what is there."""
+    verb = "REPLACE" if in_place else "IGNORE"
     return _is_new(
         connection,
-        "INSERT OR IGNORE INTO clearings VALUES (?, ?, ?)",
+        f"INSERT OR {verb} INTO clearings VALUES (?, ?, ?)",
         clearing.id,
         clearing.ts_ns,
         _ENCODER.encode(clearing),
     )
+
+
+def delete_clearing(connection: sqlite3.Connection, clearing: Clearing) -> None:
+    connection.execute("DELETE FROM clearings WHERE clearing_id = ?", (clearing.id,))
 
 
 def put_alarm(connection: sqlite3.Connection, alarm: AlarmRecord) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from engine.database import DatabaseReader
+from engine.model.emergency import Clearing, Trip
+from engine.model.emergency_sets import EmergencySets
 from engine.model.orders import Fill, OrderRecord, PositionRecord, TradeRecord
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, AuditEntry, EquityMark
@@ -84,6 +86,16 @@ class TradeHistory:
             PolicyDocument, "SELECT record FROM policy_versions WHERE version = ?", version
         )
         return found[0] if found else None
+
+    async def emergency(self) -> EmergencySets:
+        """Every trip and clearing on the disk, of one moment."""
+        rows = await self._reader.fetch_all(
+            "SELECT record, 1 FROM trips UNION ALL SELECT record, 0 FROM clearings"
+        )
+        return EmergencySets.of(
+            _decode([row for row in rows if row[1]], Trip),
+            _decode([row for row in rows if not row[1]], Clearing),
+        )
 
     async def alarms(self, *, limit: int = _ROWS) -> list[AlarmRecord]:
         return await self._records(

@@ -14,7 +14,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from engine.model.emergency import Clearing, Trip
-from engine.model.ids import ExecutionId, TripId
+from engine.model.emergency_sets import EmergencySets
+from engine.model.ids import ExecutionId
 from engine.model.orders import Intent, OrderRecord, OrderState, PositionRecord, TradeRecord
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, EquityMark
@@ -56,8 +57,7 @@ class OpenState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def trips_uncleared(self) -> tuple[Trip, ...]:
         """In emergency = some trip without a clearing."""
-        cleared: set[TripId] = {trip for clearing in self.clearings for trip in clearing.trips}
-        return tuple(trip for trip in self.trips if trip.id not in cleared)
+        return EmergencySets.of(self.trips, self.clearings).uncleared()
 
 
 def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:

@@ -22,6 +22,7 @@ import msgspec
 from engine.database import DatabaseReader, DatabaseWriter, read_generation
 from engine.journal import Journal, MirroredRow, unknown_rows
 from engine.model.emergency import Clearing, Trip
+from engine.model.emergency_sets import EmergencySets
 from engine.model.events import Event
 from engine.model.ids import ClientOrderId, TradeId
 from engine.model.orders import (
@@ -218,6 +219,52 @@ class TradeStore:
             lambda connection: changes.put_clearing(connection, clearing), events
         )
 
+    def record_emergency(
+        self, found: EmergencySets, events: Sequence[Event] = (), *, where: str, ts_ns: int
+    ) -> asyncio.Future[None]:
+        """Remember trips and clearings, each with its audit entry, in one transaction; those that
+        are known are left as they are.
+        """
+
+        def change(connection: sqlite3.Connection) -> None:
+            for trip in found.trips.values():
+                if changes.put_trip(connection, trip):
+                    who, what, why = _trip_words(trip)
+                    audit.append(connection, who=who, what=what, why=why, where=where, ts_ns=ts_ns)
+            for one in found.clearings.values():
+                if changes.put_clearing(connection, one):
+                    who, what, why = _clearing_words(one)
+                    audit.append(connection, who=who, what=what, why=why, where=where, ts_ns=ts_ns)
+
+        return self._change(change, events)
+
+    def repair_emergency(
+        self, wanted: EmergencySets, unwanted: EmergencySets, *, why: str, ts_ns: int
+    ) -> asyncio.Future[None]:
+        """Make the tables say again what the engine knows; what is taken out is kept in the audit
+        trail, word by word.
+        """
+
+        def change(connection: sqlite3.Connection) -> None:
+            for one in unwanted.clearings.values():
+                changes.delete_clearing(connection, one)
+                what = f"taken out: {msgspec.json.encode(one).decode()}"
+                audit.append(
+                    connection, who="engine", what=what, why=why, where="repair", ts_ns=ts_ns
+                )
+            for trip in wanted.trips.values():
+                changes.put_trip(connection, trip, in_place=True)
+            for one in wanted.clearings.values():
+                changes.put_clearing(connection, one, in_place=True)
+            names = [*(f"trip {id}" for id in sorted(wanted.ids)), *_names(wanted)]
+            if names:
+                what = f"put back: {', '.join(names)}"
+                audit.append(
+                    connection, who="engine", what=what, why=why, where="repair", ts_ns=ts_ns
+                )
+
+        return self._change(change, ())
+
     # --- audit and alarms
     # --------------------------------------------------------------------------
 
@@ -310,3 +357,17 @@ class TradeStore:
             return is_new
 
         return self._writer.submit(job)
+
+
+def _trip_words(trip: Trip) -> tuple[str, str, str]:
+    what = f"trip {trip.id} of node {trip.node}, scope {trip.scope.value}"
+    return trip.source.value, what, trip.reason
+
+
+def _clearing_words(clearing: Clearing) -> tuple[str, str, str]:
+    what = f"reset of {', '.join(clearing.trips)} at node {clearing.node}"
+    return clearing.author, what, f"{clearing.cause}: {clearing.reason}"
+
+
+def _names(found: EmergencySets) -> list[str]:
+    return [f"clearing {one.id}" for one in found.clearings.values()]
