@@ -126,6 +126,7 @@ class Desk:
         latency_ms: int = 20,
         prices: Mapping[Symbol, str | Decimal] | None = None,
         redis_url: str = "",
+        node: str = "desk",
         trades_itself: bool = False,
     ) -> None:
         """`trades_itself`: the built-in strategy trades too; otherwise only the story does."""
@@ -139,7 +140,7 @@ class Desk:
         self._signals = 0
         self.options = KernelOptions(
             configuration=Configuration(
-                node=NodeSection(name="desk"),
+                node=NodeSection(name=node),
                 redis=Redis(mode="url" if redis_url else "standalone", url=redis_url),
                 paper=PaperSection(initial_balance=_INITIAL, latency_ms=latency_ms),
                 policy=PolicySection(file=policy_file(folder, policy or {})),
