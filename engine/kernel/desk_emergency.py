@@ -28,7 +28,7 @@ from engine.health import AlarmDesk
 from engine.kernel.emergency_records import EmergencyRecords
 from engine.kernel.storage import Storage
 from engine.model.emergency import Clearing, EmergencySnapshot, Trip, TripSource
-from engine.model.emergency_sets import EmergencySets, concerns
+from engine.model.emergency_sets import UNKNOWN_NODE, EmergencySets, concerns
 from engine.model.events import DeskEmergencyChanged, Event
 from engine.model.ids import TripId
 from engine.model.limits import (
@@ -41,7 +41,6 @@ from engine.ports import Clock
 from engine.redis_link import (
     EMERGENCY_TOPIC,
     LINK_FAULTS,
-    UNKNOWN_NODE,
     FoundEmergency,
     RedisLink,
     SharedEmergency,
@@ -273,10 +272,7 @@ class DeskEmergency:
             return
         self._become(after)
         self._obey(after.stopping(self._node))
-        news = EmergencySets(
-            {key: one for key, one in after.trips.items() if before.trips.get(key) != one},
-            {k: one for k, one in after.clearings.items() if before.clearings.get(k) != one},
-        )
+        news = after.minus(before)
         self.records.record(news, self._events(news), where="redis")
 
     async def _give(self, found: FoundEmergency) -> None:

@@ -105,15 +105,9 @@ class EmergencyRecords:
             {key: one for key, one in before.trips.items() if key not in owed_trips},
             {key: one for key, one in before.clearings.items() if key not in owed_clearings},
         )
-        unknown = EmergencySets(
-            {key: one for key, one in disk.trips.items() if key not in now.trips},
-            {key: one for key, one in disk.clearings.items() if key not in now.clearings},
-        )
+        unknown = disk.minus(now)
+        lacking = _lacking(expected, disk)
         why = _difference(expected=expected, now=now, disk=disk)
-        lacking = EmergencySets(
-            {key: one for key, one in expected.trips.items() if disk.trips.get(key) != one},
-            {k: one for k, one in expected.clearings.items() if k not in disk.clearings},
-        )
         if lacking.trips or lacking.clearings or unknown.clearings:
             await self._repair(lacking, unknown, why or "the tables of trips were changed by hand")
         return Difference(why=why, unknown=unknown) if why else None
@@ -146,8 +140,24 @@ def _difference(*, expected: EmergencySets, now: EmergencySets, disk: EmergencyS
     return "; ".join(parts)
 
 
+def _lacking(expected: EmergencySets, disk: EmergencySets) -> EmergencySets:
+    """What a restart would miss; the table has room for one trip of an id."""
+    there = disk.by_id()
+    return EmergencySets.of(
+        [
+            trip
+            for id, trip in expected.by_id().items()
+            if id not in there or (there[id].scope, there[id].node) != (trip.scope, trip.node)
+        ],
+        expected.minus(disk).clearings.values(),
+    )
+
+
 def _standing(sets: EmergencySets) -> _Standing:
-    return frozenset((trip.id, trip.node, trip.scope) for trip in sets.uncleared())
+    cleared = sets.cleared
+    return frozenset(
+        (trip.id, trip.node, trip.scope) for trip in sets.by_id().values() if trip.id not in cleared
+    )
 
 
 def _listed(standing: Iterable[tuple[TripId, str, Scope]]) -> str:

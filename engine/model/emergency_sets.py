@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,8 @@ from engine.model.ids import TripId
 
 TripKey = tuple[TripId, str]
 ClearingKey = tuple[str, tuple[TripId, ...]]
+# No node can have this name, so such a trip is everybody's hold and nobody's own.
+UNKNOWN_NODE: Final = "?"
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -64,6 +67,17 @@ class EmergencySets:
         """The union: commutative, associative, idempotent."""
         return self.plus(other.trips.values(), other.clearings.values())
 
+    def minus(self, other: EmergencySets) -> EmergencySets:
+        """What the other lacks, or knows in a weaker form. Words and times are not compared."""
+        return EmergencySets(
+            {
+                key: trip
+                for key, trip in self.trips.items()
+                if (theirs := other.trips.get(key)) is None or _is_weaker(theirs, trip)
+            },
+            {key: one for key, one in self.clearings.items() if key not in other.clearings},
+        )
+
     @property
     def cleared(self) -> frozenset[TripId]:
         """Ids of trips that some clearing names, whether the trip is known here or not."""
@@ -74,6 +88,13 @@ class EmergencySets:
         cleared = self.cleared
         found = [trip for trip in self.trips.values() if trip.id not in cleared]
         return tuple(sorted(found, key=lambda trip: (trip.ts_ns, trip.id, trip.node)))
+
+    def by_id(self) -> dict[TripId, Trip]:
+        """One trip an id, for where there is room for one only: the strictest, of a known node."""
+        found: dict[TripId, Trip] = {}
+        for trip in sorted(self.trips.values(), key=_place):
+            found.setdefault(trip.id, trip)
+        return found
 
     @property
     def ids(self) -> frozenset[TripId]:
@@ -115,6 +136,14 @@ def concerns(trip: Trip, node: str) -> bool:
     return trip.scope is Scope.DESK or trip.node == node
 
 
+def _place(trip: Trip) -> tuple[bool, bool, str]:
+    return trip.scope is not Scope.DESK, trip.node == UNKNOWN_NODE, trip.node
+
+
+def _is_weaker(trip: Trip, than: Trip) -> bool:
+    return trip.scope is Scope.NODE and than.scope is Scope.DESK
+
+
 def _strictness(trip: Trip) -> tuple[bool, bytes]:
     return trip.scope is Scope.DESK, _ENCODER.encode(trip)
 
@@ -123,4 +152,12 @@ def _proof(clearing: Clearing) -> tuple[bool, bytes]:
     return bool(clearing.signed), _ENCODER.encode(clearing)
 
 
-__all__ = ["ClearingKey", "EmergencySets", "TripKey", "clearing_key", "concerns", "trip_key"]
+__all__ = [
+    "UNKNOWN_NODE",
+    "ClearingKey",
+    "EmergencySets",
+    "TripKey",
+    "clearing_key",
+    "concerns",
+    "trip_key",
+]

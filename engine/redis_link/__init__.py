@@ -14,7 +14,6 @@ from engine.redis_link.recovery_part import RecoveryPart
 from engine.redis_link.shared_emergency import (
     EMERGENCY_KEY,
     EMERGENCY_TOPIC,
-    UNKNOWN_NODE,
     FoundEmergency,
     SharedEmergency,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "EMERGENCY_KEY",
     "EMERGENCY_TOPIC",
     "LINK_FAULTS",
-    "UNKNOWN_NODE",
     "DeskConnection",
     "FoundEmergency",
     "LinkFault",

@@ -23,14 +23,12 @@ import msgspec
 
 from engine.model.desk_key import DeskKey
 from engine.model.emergency import Clearing, Scope, Trip, TripSource
-from engine.model.emergency_sets import EmergencySets
+from engine.model.emergency_sets import UNKNOWN_NODE, EmergencySets
 from engine.model.ids import TripId
 from engine.redis_link.desk_connection import CHANGES_KEY, CHANGES_MAX
 
 EMERGENCY_KEY: Final = "seawall:emergency"
 EMERGENCY_TOPIC: Final = "emergency"
-# No node can have this name, so such a trip is everybody's hold and nobody's own.
-UNKNOWN_NODE: Final = "?"
 _TRIP, _CLEAR = "trip:", "clear:"
 _LABEL = "seawall.clearing"
 _TEXT_MAX = 500
@@ -259,20 +257,12 @@ def read_trip(name: str, value: bytes) -> tuple[Trip, bool]:
 
 def _fields_of(sets: EmergencySets) -> dict[str, bytes]:
     fields: dict[str, bytes] = {}
-    for trip in sorted(sets.trips.values(), key=_place):
-        # Of two nodes' texts of one id only one has a place; a node that knows both obeys both.
-        fields.setdefault(f"{_TRIP}{trip.id}", _ENCODER.encode(trip))
+    for trip in sets.by_id().values():
+        fields[f"{_TRIP}{trip.id}"] = _ENCODER.encode(trip)
     for clearing in sets.clearings.values():
         if clearing.signed:
             fields.setdefault(f"{_CLEAR}{clearing.id}", clearing.signed.encode())
     return fields
-
-
-def _place(trip: Trip) -> tuple[TripId, str, bool, str]:
-    return trip.id, trip.scope.value, trip.node == UNKNOWN_NODE, trip.node
-
-
-assert Scope.DESK.value < Scope.NODE.value  # The stricter first.
 
 
 def _is_weaker(name: str, held: bytes, value: bytes) -> bool:
@@ -283,13 +273,12 @@ def _is_weaker(name: str, held: bytes, value: bytes) -> bool:
         return True  # Ours is known to be signed; what is there instead is not the same.
     identifier = name.removeprefix(_TRIP)
     (theirs, _), (ours, _) = read_trip(identifier, held), read_trip(identifier, value)
-    return theirs.scope is Scope.NODE and theirs != ours
+    return theirs.scope is Scope.NODE and (theirs.scope, theirs.node) != (ours.scope, ours.node)
 
 
 __all__ = [
     "EMERGENCY_KEY",
     "EMERGENCY_TOPIC",
-    "UNKNOWN_NODE",
     "FoundEmergency",
     "RefusedClearing",
     "SharedEmergency",

@@ -202,6 +202,7 @@ async def test_a_trip_and_a_reset_after_the_backup(
         assert not desk.kernel.parts.stop.is_latched()
 
 
+@pytest.mark.allow_log("uncleared and not stopped for")
 async def test_a_trip_that_only_redis_remembers_counts(
     tmp_path: Path, start_server: StartServer
 ) -> None:

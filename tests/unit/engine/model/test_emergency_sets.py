@@ -123,6 +123,18 @@ def test_only_what_is_wholly_settled_may_be_forgotten(a: EmergencySets, before_n
         assert len(together) == 1
 
 
+@settings(deadline=None)
+@given(_sets, _sets)
+def test_what_one_lacks_of_the_other_makes_them_whole(a: EmergencySets, b: EmergencySets) -> None:
+    lacking = b.minus(a)
+    whole, both = a.merge(lacking), a.merge(b)
+    assert {t.id for t in whole.uncleared()} == {t.id for t in both.uncleared()}
+    for node in NODES:
+        assert {t.id for t in whole.stopping(node)} == {t.id for t in both.stopping(node)}
+    assert both.minus(both) == EmergencySets()
+    assert not lacking.trips.keys() - b.trips.keys()
+
+
 def test_a_signed_clearing_takes_the_place_of_the_same_without_signature() -> None:
     unsigned, signed = _clearing(1, "x1"), _clearing(1, "x1", signed="here")
     for sets in (
