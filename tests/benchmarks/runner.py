@@ -24,6 +24,7 @@ BENCHMARKS: Sequence[str] = (
     "intent_commit",
     "redis_replay",
     "outage_detect",
+    "resume",
     "breach_to_stop",
     "press_to_block",
     "loop_lag",

@@ -1,13 +1,16 @@
 """Campaign: Redis and the way to it fail in every manner, in an order and at moments of the seed.
 
 One link on a real journal writes 2,000 durable events a second through a byte proxy to a real
-server, with persistence or without. Meanwhile several of: SIGKILL and restart, SIGSTOP, FLUSHALL,
-CLIENT PAUSE, CLIENT KILL, maxmemory reached and relieved, read-only, and the proxy's faults.
+server, with persistence or without. Meanwhile two to four of: SIGKILL and restart, SIGKILL and an
+older copy, SIGSTOP, FLUSHALL with and without a disconnect, CLIENT PAUSE, CLIENT KILL, maxmemory
+reached and relieved, read-only, a changed password, a promoted replica that lacks the newest
+writes, entries of somebody else, and the proxy's faults (cut, truncated, dark, mute, slow, split).
 
-Invariants: while a fault lasts that ends the link, `recovering` holds the gate shut; after the last
-one every event of a list kept outside the engine is in the stream exactly once and in order, on the
-disk too; no alarm of a foreign writer; nothing failed in a task. Which fault comes when and how
-long it lasts is repeatable from the seed; how many events flow meanwhile is not.
+Invariants: whenever the link is not up, and while a fault lasts that ends it, `recovering` holds
+the gate shut; each fault is recovered from within 10 s of its relief; after the last one every
+event of a list kept outside the engine is in the stream exactly once and in order, on the disk too;
+a foreign writer is told of when there was one and never else; nothing failed in a task. Which fault
+comes when and how long it lasts is repeatable from the seed; how many events flow meanwhile is not.
 """
 
 from __future__ import annotations
@@ -16,20 +19,23 @@ import asyncio
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from pathlib import Path
 
-from engine.model.events import AlarmRaised, RedisLost, RedisRecovered, SignalReceived
+from engine.model.events import RedisLost, RedisRecovered, SignalReceived
 from tests.faults.byte_proxy import ByteProxy
 from tests.faults.link_desk import LinkDesk, link_desk, read_stream
-from tests.real_redis import RealRedis, find_redis_server
+from tests.real_redis import RealRedis, find_redis_server, free_port
 from tests.waiting import eventually
 
-SEED_LIMIT_S = 30
+SEED_LIMIT_S = 40
 _PER_TURN, _TURN_S = 20, 0.01
-_STEPS = 3
-_RECOVERY_S = 12.0
+_STEPS_MIN, _STEPS_MAX = 2, 4
+_RECOVERY_S = 10.0
 _CATCH_UP_S = 15.0
+_KEY = "seawall:desk:events"
+_FOREIGN, _PROMOTED = "somebody else's entry", "replica promoted"
+_USER = ("--user", "engine", "on", ">right", "~*", "+@all")
 
 
 def run_seed(seed: int, workdir: Path) -> dict[str, object]:
@@ -38,54 +44,64 @@ def run_seed(seed: int, workdir: Path) -> dict[str, object]:
     if binary is None:
         raise RuntimeError("no redis-server or valkey-server here; packaging/test.py installs one")
     chance = random.Random(seed)
-    server = RealRedis(binary=binary, persistent=chance.random() < 0.5)
+    is_persistent = chance.random() < 0.5
+    schedule = chance.sample(FAULTS, chance.randint(_STEPS_MIN, _STEPS_MAX))
+    port = free_port()
+    options = (*_USER, "--repl-diskless-sync-delay", "0")
+    server = RealRedis(
+        binary=binary, persistent=is_persistent, options=(*options, "--port", str(port))
+    )
+    replica = RealRedis(binary=binary, persistent=is_persistent, options=options)
     try:
         server.start()
+        if _PROMOTED in schedule:
+            replica.start()
+        trial = _Trial(chance, schedule, server, replica, port)
         with tempfile.TemporaryDirectory(prefix="seawall-proxy-") as sockets:
-            return asyncio.run(_Trial(chance, server).run(workdir, Path(sockets), seed))
+            counted = asyncio.run(trial.run(workdir, Path(sockets), seed))
+    except AssertionError as error:
+        kind = "persistent" if is_persistent else "forgetful"
+        raise AssertionError(f"seed {seed}, {kind} server, {schedule}: {error}") from error
     finally:
         server.close()
+        replica.close()
+    return {"persistent": is_persistent, **counted}
 
 
 class _Trial:
     """One link under one schedule."""
 
-    def __init__(self, chance: random.Random, server: RealRedis) -> None:
+    def __init__(
+        self,
+        chance: random.Random,
+        schedule: list[str],
+        server: RealRedis,
+        replica: RealRedis,
+        port: int,
+    ) -> None:
         self._chance = chance
+        self._schedule = schedule
         self._server = server
+        self._replica = replica
+        self._port = port
         self._desk: LinkDesk
         self._proxy: ByteProxy
-        self._faults: dict[str, Callable[[], Awaitable[None]]] = {
-            "killed": self._killed,
-            "frozen": self._frozen,
-            "flushed": self._flushed,
-            "paused": self._paused,
-            "connections killed": self._connections_killed,
-            "out of memory": self._out_of_memory,
-            "read-only": self._read_only,
-            "cut": self._cut,
-            "truncated": self._truncated,
-            "dark": self._dark,
-            "slow and split": self._slow_and_split,
-        }
 
     async def run(self, workdir: Path, sockets: Path, seed: int) -> dict[str, object]:
-        async with (
-            ByteProxy(upstream=self._server.socket_path, folder=sockets) as self._proxy,
-            link_desk(workdir / "state.db", url=self._proxy.url, seed=seed) as self._desk,
-        ):
-            schedule = self._chance.sample(sorted(self._faults), _STEPS)
-            stop = asyncio.Event()
-            flowing = asyncio.ensure_future(self._flow(stop))
-            try:
-                for step, name in enumerate(schedule):
-                    await asyncio.sleep(self._chance.uniform(0.0, 0.3))
-                    await self._one(step, name)
-            finally:
-                stop.set()
-                await flowing
-            await eventually(self._desk.is_caught_up, timeout_s=_CATCH_UP_S)
-            return self._judge(schedule)
+        async with ByteProxy(upstream=self._server.socket_path, folder=sockets) as self._proxy:
+            url = f"unix://engine:right@{self._proxy.path}"
+            async with link_desk(workdir / "state.db", url=url, seed=seed) as self._desk:
+                stop = asyncio.Event()
+                flowing = asyncio.ensure_future(self._flow(stop))
+                try:
+                    for step, name in enumerate(self._schedule):
+                        await asyncio.sleep(self._chance.uniform(0.0, 0.3))
+                        await self._one(step, name)
+                finally:
+                    stop.set()
+                    await flowing
+                await eventually(self._desk.is_caught_up, timeout_s=_CATCH_UP_S)
+                return self._judge()
 
     async def _flow(self, stop: asyncio.Event) -> None:
         began, turns = time.monotonic(), 0
@@ -94,13 +110,14 @@ class _Trial:
             for _ in range(_PER_TURN):
                 desk.bus.emit(desk.event())
             turns += 1
+            assert desk.link.is_up() or desk.link.recovering, "away, and the gate is not shut"
             desk.heard[:] = [event for event in desk.heard if not isinstance(event, SignalReceived)]
             await asyncio.sleep(max(0.0, began + turns * _TURN_S - time.monotonic()))
 
     async def _one(self, step: int, name: str) -> None:
         where = f"step {step}, {name}"
         try:
-            await self._faults[name]()
+            await getattr(self, FAULTS_BY_NAME[name])()
             await eventually(self._is_well, timeout_s=_RECOVERY_S)
         except AssertionError as error:
             cause = self._desk.link.snapshot().cause
@@ -109,16 +126,16 @@ class _Trial:
     def _is_well(self) -> bool:
         return self._desk.link.is_up() and not self._desk.link.recovering
 
-    def _judge(self, schedule: list[str]) -> dict[str, object]:
+    def _judge(self) -> dict[str, object]:
         desk = self._desk
-        desk.assert_mirrored(read_stream(self._server.url))
-        alarms = desk.heard_of(AlarmRaised)
-        assert not alarms, f"after {schedule}: {alarms[0].text}"
+        entries = read_stream(self._server.url)
+        desk.assert_mirrored(entries)
+        assert bool(desk.foreign()) == (_FOREIGN in self._schedule), desk.foreign()
         lost, recovered = desk.heard_of(RedisLost), desk.heard_of(RedisRecovered)
         assert len(recovered) <= len(lost)
         assert bool(lost) == bool(recovered), f"{len(lost)} outages, {len(recovered)} recoveries"
         return {
-            "schedule": schedule,
+            "schedule": self._schedule,
             "events": len(desk.ledger.ids),
             "outages": len(lost),
             "truncated": self._proxy.truncated,
@@ -135,10 +152,36 @@ class _Trial:
         await asyncio.sleep(self._chance.uniform(0.0, 0.5))
 
     async def _killed(self) -> None:
-        self._server.kill()
+        await asyncio.to_thread(self._server.kill)
         await self._until_lost()
         await self._a_while()
-        self._server.start()
+        await asyncio.to_thread(self._server.start)
+
+    async def _restored(self) -> None:
+        """An older copy, unless the server keeps every write."""
+        await self._command("SAVE")
+        await self._a_while()
+        await self._killed()
+
+    async def _promoted(self) -> None:
+        """The replica becomes the master, and lacks what it was not sent."""
+        replica = self._replica
+        await asyncio.to_thread(replica.command, "REPLICAOF", "127.0.0.1", str(self._port))
+        await eventually(self._is_replicated, timeout_s=10)
+        replica.freeze()
+        await self._command("CLIENT", "KILL", "TYPE", "replica")
+        await self._a_while()
+        await asyncio.to_thread(self._server.kill)
+        await self._until_lost()
+        await self._a_while()
+        replica.thaw()
+        await asyncio.to_thread(replica.command, "REPLICAOF", "NO", "ONE")
+        self._proxy.redirect(replica.socket_path)
+        self._server = replica
+
+    async def _is_replicated(self) -> bool:
+        said = await asyncio.to_thread(self._replica.command, "INFO", "replication")
+        return b"master_link_status:up" in said
 
     async def _frozen(self) -> None:
         self._server.freeze()
@@ -153,8 +196,26 @@ class _Trial:
         await eventually(self._stream_exists, timeout_s=2.0)
 
     async def _stream_exists(self) -> bool:
-        key = "seawall:desk:events"
-        return await asyncio.to_thread(self._server.command, "EXISTS", key) == b":1\r\n"
+        return await asyncio.to_thread(self._server.command, "EXISTS", _KEY) == b":1\r\n"
+
+    async def _flushed_unseen(self) -> None:
+        """Nobody was connected when it forgot."""
+        self._proxy.cut()
+        await asyncio.to_thread(self._server.flush)
+        await self._until_lost()
+
+    async def _entry_of_somebody_else(self) -> None:
+        epoch = self._desk.journal.epoch + self._chance.randint(0, 3)
+        seq = self._desk.journal.tail_seq() + self._chance.randint(1_000, 100_000)
+        await self._command("XADD", _KEY, f"{epoch}-{seq}", "who", "somebody else")
+        await eventually(self._desk.foreign, timeout_s=4)
+
+    async def _password_changed(self) -> None:
+        await self._command("ACL", "SETUSER", "engine", "resetpass", ">another")
+        await self._command("CLIENT", "KILL", "USER", "engine")
+        await self._until_lost()
+        await self._a_while()
+        await self._command("ACL", "SETUSER", "engine", "resetpass", ">right")
 
     async def _paused(self) -> None:
         length_ms = self._chance.choice((200, 700, 1_900))
@@ -169,10 +230,19 @@ class _Trial:
             await eventually(self._desk.link.is_up)
 
     async def _out_of_memory(self) -> None:
-        await self._command("CONFIG", "SET", "maxmemory", "1")
+        """Somebody else fills the memory up to its limit."""
+        said = await asyncio.to_thread(self._server.command, "INFO", "memory")
+        used = int(said.split(b"used_memory:")[1].split(b"\r\n")[0])
+        await self._command("CONFIG", "SET", "maxmemory", str(used + 400_000))
+        keys = [f"other:{number}" for number in range(40)]
+        for key in keys:
+            answer = await asyncio.to_thread(self._server.command, "SET", key, "x" * 50_000)
+            if answer.startswith(b"-OOM"):
+                break
         await self._until_lost()
         await self._a_while()
         await self._command("CONFIG", "SET", "maxmemory", "0")
+        await self._command("DEL", *keys)
 
     async def _read_only(self) -> None:
         await self._command("REPLICAOF", "127.0.0.1", "1")
@@ -197,6 +267,13 @@ class _Trial:
         await self._a_while()
         self._proxy.heal()
 
+    async def _mute(self) -> None:
+        """What we send arrives, and no answer comes back."""
+        self._proxy.go_mute()
+        await self._until_lost()
+        await self._a_while()
+        self._proxy.heal()
+
     async def _slow_and_split(self) -> None:
         self._proxy.piece_bytes_max = self._chance.randint(20, 3_000)
         await self._a_while()
@@ -208,3 +285,25 @@ class _Trial:
     async def _command(self, *words: str) -> None:
         answer = await asyncio.to_thread(self._server.command, *words)
         assert not answer.startswith(b"-"), f"{' '.join(words)}: {answer!r}"
+
+
+FAULTS_BY_NAME: Mapping[str, str] = {
+    "killed": "_killed",
+    "restored from an older copy": "_restored",
+    "frozen": "_frozen",
+    "flushed": "_flushed",
+    "flushed unseen": "_flushed_unseen",
+    "paused": "_paused",
+    "connections killed": "_connections_killed",
+    "out of memory": "_out_of_memory",
+    "read-only": "_read_only",
+    "password changed": "_password_changed",
+    _PROMOTED: "_promoted",
+    _FOREIGN: "_entry_of_somebody_else",
+    "cut": "_cut",
+    "truncated": "_truncated",
+    "dark": "_dark",
+    "mute": "_mute",
+    "slow and split": "_slow_and_split",
+}
+FAULTS = sorted(FAULTS_BY_NAME)

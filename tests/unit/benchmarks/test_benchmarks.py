@@ -13,11 +13,11 @@ from tests.benchmarks.runner import BENCHMARKS, run_benchmark, run_benchmarks
 from tests.real_redis import find_redis_server
 
 _TINY = Effort(rounds=2, share=0.004)
-_NEEDS_REDIS = frozenset({"redis_replay", "outage_detect"})
+_NEEDS_REDIS = frozenset({"redis_replay", "outage_detect", "resume"})
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.allow_log("Redis is away")
+@pytest.mark.allow_log("Redis is away|Redis stream:")
 @pytest.mark.allow_log("divergence")
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_benchmark_runs_and_says_what_the_contract_asks(name: str) -> None:
