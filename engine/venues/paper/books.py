@@ -36,6 +36,24 @@ class Position(msgspec.Struct):
     def entry_price(self) -> Decimal:
         return self.cost / self.quantity if self.quantity else ZERO
 
+    def move(self, signed: Decimal, price: Decimal) -> Decimal:
+        """Add a signed quantity at a price; returns what that realised."""
+        closing = ZERO
+        if self.quantity * signed < 0:
+            closing = min(abs(signed), abs(self.quantity)).copy_sign(signed)
+        realised = ZERO
+        if closing:
+            cost = self.cost
+            if closing != -self.quantity:
+                cost = (cost * -closing / self.quantity).quantize(_COST_GRID)
+            realised = -closing * price - cost
+            self.quantity += closing
+            self.cost -= cost
+        opening = signed - closing
+        self.quantity += opening
+        self.cost += opening * price
+        return realised
+
 
 class Changes(msgspec.Struct):
     """What one step changed, as it is afterwards."""
@@ -161,7 +179,7 @@ class Books:
             is_maker=is_maker,
         )
         position = self.positions.get(order.symbol) or Position()
-        realised = self._move(position, order.side.sign * quantity, price)
+        realised = position.move(order.side.sign * quantity, price)
         self._changes.positions[order.symbol] = position
         if position.quantity:
             self.positions[order.symbol] = position
@@ -173,25 +191,6 @@ class Books:
         filled = order.filled + quantity
         state = OrderState.FILLED if filled == order.quantity else OrderState.PARTIALLY_FILLED
         return fill, self.put(replace(order, filled=filled, state=state, ts_ns=ts_ns))
-
-    @staticmethod
-    def _move(position: Position, signed: Decimal, price: Decimal) -> Decimal:
-        """Add a signed quantity to a position; returns what that realised."""
-        closing = ZERO
-        if position.quantity * signed < 0:
-            closing = min(abs(signed), abs(position.quantity)).copy_sign(signed)
-        realised = ZERO
-        if closing:
-            cost = position.cost
-            if closing != -position.quantity:
-                cost = (cost * -closing / position.quantity).quantize(_COST_GRID)
-            realised = -closing * price - cost
-            position.quantity += closing
-            position.cost -= cost
-        opening = signed - closing
-        position.quantity += opening
-        position.cost += opening * price
-        return realised
 
     def take_changes(self) -> Changes:
         """What is to be committed now; the next step starts empty."""
