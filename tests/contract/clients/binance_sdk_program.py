@@ -197,4 +197,4 @@ async def _run(rest_url: str, stream_url: str, control_url: str) -> dict[str, An
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_run(*sys.argv[1:4])), default=str))  # noqa: T201
+    sys.stdout.write(json.dumps(asyncio.run(_run(*sys.argv[1:4])), default=str))
