@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.model.events import RedisLost, RedisRecovered, SignalReceived
+from engine.model.events import RecoveryStep, RedisLost, RedisRecovered, SignalReceived
 from tests.faults.byte_proxy import ByteProxy
 from tests.faults.link_desk import LinkDesk, link_desk, read_stream
 from tests.real_redis import RealRedis, find_redis_server, free_port
@@ -116,12 +116,26 @@ class _Trial:
 
     async def _one(self, step: int, name: str) -> None:
         where = f"step {step}, {name}"
+        began, in_line = time.monotonic(), _in_line_s()
         try:
             await getattr(self, FAULTS_BY_NAME[name])()
             await eventually(self._is_well, timeout_s=_RECOVERY_S)
         except AssertionError as error:
-            cause = self._desk.link.snapshot().cause
-            raise AssertionError(f"{where}: {error}; the link says: {cause}") from error
+            waited = f"{_in_line_s() - in_line:.1f} of {time.monotonic() - began:.1f} s"
+            raise AssertionError(
+                f"{where}: {error}; {self._standing()}; this thread stood in line for a processor"
+                f" for {waited}"
+            ) from error
+
+    def _standing(self) -> str:
+        desk, link = self._desk, self._desk.link.snapshot()
+        steps = [f"{step.step} {step.ok}" for step in desk.heard_of(RecoveryStep)]
+        return (
+            f"the link is {link.state.value} ({link.cause}), {link.replay_remaining} to replay,"
+            f" {desk.journal.pending} of {desk.journal.tail_seq()} pending,"
+            f" {desk.writer.pending} not committed, last answer {link.last_answer_age_s} s ago,"
+            f" {len(desk.heard_of(RedisLost))} losses, steps {steps[-4:]}"
+        )
 
     def _is_well(self) -> bool:
         return self._desk.link.is_up() and not self._desk.link.recovering
@@ -285,6 +299,15 @@ class _Trial:
     async def _command(self, *words: str) -> None:
         answer = await asyncio.to_thread(self._server.command, *words)
         assert not answer.startswith(b"-"), f"{' '.join(words)}: {answer!r}"
+
+
+def _in_line_s() -> float:
+    """How long the main thread was ready to run and had no processor, since it began; 0 where the
+    system does not say. For telling a machine that is too busy from a link that is too slow."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 FAULTS_BY_NAME: Mapping[str, str] = {
