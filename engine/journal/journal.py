@@ -70,6 +70,8 @@ class Journal:
         self._acknowledged_seq = self._tail_seq = 0
         self._pending = self._dead_lettered = self._bytes = 0
         self._oldest_pending_ns: int | None = None
+        # Up to which row the size is an estimate, and what was estimated for those rows.
+        self._estimate: tuple[int, int] | None = None
         self._standalone = True
         self._shed_types: dict[str, int] = {}
         self._shedding = Shedding(writer=writer, reader=reader, clock=clock, append=self.append_in)
@@ -269,6 +271,8 @@ class Journal:
         now_ns = self._clock.now_ns()
         size = await self._writer.submit(lambda c: outbox.park(c, seq, error, now_ns))
         self._bytes -= size
+        if self._estimate is not None:
+            self._estimate = (self._estimate[0], self._estimate[1] - size)
         self._dead_lettered += 1
         if seq > self._acknowledged_seq:
             self._pending -= 1
@@ -312,12 +316,35 @@ class Journal:
     # --- retention and figures
     # ---------------------------------------------------------------------
 
+    async def _measure(self) -> None:
+        """Learn the true size of what an earlier process left, before anything is removed for it.
+
+        In slices, so that no other read waits long.
+        """
+        if self._estimate is None:
+            return
+        last, size, at = self._estimate[0], 0, 0
+        while at < last:
+            rows = await self._reader.fetch_all(
+                "SELECT max(seq), sum(length(payload)), count(*) FROM (SELECT seq, payload"
+                " FROM outbox WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)",
+                (at, last, outbox.EXACT_ROWS_MAX),
+            )
+            if not rows or rows[0][0] is None:
+                break
+            at = rows[0][0]
+            size += rows[0][1] + rows[0][2] * outbox.ROW_OVERHEAD_BYTES
+        if self._estimate is not None:  # Nobody else has measured meanwhile.
+            self._bytes += size - self._estimate[1]
+            self._estimate = None
+
     async def prune(self, *, keep_since_ns: int | None = None) -> PruneResult:
         """Remove acknowledged rows that are too old, and the oldest ones while over the size cap.
 
         Rows younger than ``keep_since_ns`` (the newest good backup) stay, and so does whatever is
         not acknowledged. In slices, so that no commit waits long behind a pruning.
         """
+        await self._measure()
         never_ns = self._clock.now_ns() if keep_since_ns is None else keep_since_ns
         too_old_ns = 0
         if self._age_max_s is not None:
@@ -357,6 +384,7 @@ class Journal:
         events: list[JournalShed] = []
         if self._standalone or self._bytes <= self._bytes_max:
             return events
+        await self._measure()
         waited_seq = self._shedding.look(self._tail_seq)
         while (wanted := self._bytes - self._bytes_max * JOURNAL_SHED_TO) > 0:
             given_up = await self._shedding.slice(
@@ -406,6 +434,7 @@ class Journal:
         self._pending = cursor.pending
         self._dead_lettered = cursor.dead_lettered
         self._bytes = cursor.size_bytes
+        self._estimate = None if cursor.is_size_exact else (cursor.tail_seq, cursor.size_bytes)
         self._oldest_pending_ns = cursor.oldest_pending_ns
         self._standalone = cursor.standalone
         self._shed_types = dict(cursor.shed_types)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from engine.journal.outbox import load_cursor
+from engine.journal.outbox import acknowledge_standalone
 from engine.journal.rows import MirroredRow
 from engine.model.events import EVENT_TYPES, Event
 
@@ -22,8 +22,8 @@ __all__ = ["journal_position", "take_back_rows", "unknown_rows"]
 
 def journal_position(connection: sqlite3.Connection) -> tuple[int, int]:
     """Epoch and newest number of the journal."""
-    cursor = load_cursor(connection)
-    return cursor.epoch, cursor.tail_seq
+    _, tail = acknowledge_standalone(connection)
+    return connection.execute("SELECT epoch FROM journal_cursor").fetchone()[0], tail
 
 
 def unknown_rows(

@@ -19,12 +19,14 @@ from engine.model.errors import StoreError
 from engine.model.events import EVENT_TYPES, Event, payload
 
 __all__ = [
+    "EXACT_ROWS_MAX",
     "PRUNE_SLICE",
     "ROW_OVERHEAD_BYTES",
     "Appended",
     "Cursor",
     "Shed",
     "acknowledge",
+    "acknowledge_standalone",
     "insert",
     "insert_imported",
     "load_cursor",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 PRUNE_SLICE: Final = 500
+EXACT_ROWS_MAX: Final = 20_000
 _ROWS_MAX: Final = 250
 # What a row costs beside its payload, with both indexes: measured, good enough for a cap.
 ROW_OVERHEAD_BYTES: Final = 150
@@ -80,6 +83,8 @@ class Cursor:
     pending: int
     dead_lettered: int
     size_bytes: int
+    # A long journal is not read through at the start: its size is an estimate then.
+    is_size_exact: bool
     oldest_pending_ns: int | None
     standalone: bool
     shed_types: dict[str, int]
@@ -161,11 +166,10 @@ def insert_imported(
     return added
 
 
-def load_cursor(connection: sqlite3.Connection) -> Cursor:
-    """Where we stand; under standalone everything committed counts as acknowledged, and is made
-    to."""
-    epoch, acknowledged, standalone = connection.execute(
-        "SELECT epoch, acknowledged_seq, standalone FROM journal_cursor"
+def acknowledge_standalone(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Under standalone make everything committed count as acknowledged; (acknowledged, newest)."""
+    acknowledged, standalone = connection.execute(
+        "SELECT acknowledged_seq, standalone FROM journal_cursor"
     ).fetchone()
     # The newest number ever given, wherever its row is now.
     tail = connection.execute(
@@ -176,10 +180,16 @@ def load_cursor(connection: sqlite3.Connection) -> Cursor:
     if standalone and acknowledged != tail:
         connection.execute("UPDATE journal_cursor SET acknowledged_seq = ?", (tail,))
         acknowledged = tail
-    size = connection.execute(
-        "SELECT coalesce(sum(length(payload)), 0) + count(*) * ? FROM outbox",
-        (ROW_OVERHEAD_BYTES,),
-    ).fetchone()[0]
+    return acknowledged, tail
+
+
+def load_cursor(connection: sqlite3.Connection) -> Cursor:
+    """Where we stand, after `acknowledge_standalone`."""
+    acknowledged, tail = acknowledge_standalone(connection)
+    epoch, standalone = connection.execute(
+        "SELECT epoch, standalone FROM journal_cursor"
+    ).fetchone()
+    size, is_exact = _size(connection)
     dead = connection.execute(
         "SELECT count(*) FROM dead_letters WHERE requeued_seq IS NULL"
     ).fetchone()[0]
@@ -190,6 +200,7 @@ def load_cursor(connection: sqlite3.Connection) -> Cursor:
         pending=_count(connection, acknowledged, tail),
         dead_lettered=dead,
         size_bytes=size,
+        is_size_exact=is_exact,
         oldest_pending_ns=_oldest_after(connection, acknowledged),
         standalone=bool(standalone),
         shed_types=dict(connection.execute("SELECT type, events FROM shed_events ORDER BY type")),
@@ -224,9 +235,28 @@ def set_epoch(connection: sqlite3.Connection, above: int) -> int:
     return epoch
 
 
+def _size(connection: sqlite3.Connection) -> tuple[int, bool]:
+    """Bytes of the rows, and whether each was looked at: a start must not wait for a million."""
+    # Two queries in one: SQLite finds either end at once, but not both.
+    first, last = connection.execute(
+        "SELECT (SELECT min(seq) FROM outbox), (SELECT max(seq) FROM outbox)"
+    ).fetchone()
+    if first is None:
+        return 0, True
+    rows = last - first + 1
+    newest, looked_at = connection.execute(
+        "SELECT sum(length(payload)), count(*) FROM"
+        " (SELECT payload FROM outbox ORDER BY seq DESC LIMIT ?)",
+        (EXACT_ROWS_MAX,),
+    ).fetchone()
+    if looked_at < EXACT_ROWS_MAX:
+        return newest + looked_at * ROW_OVERHEAD_BYTES, True
+    return round(newest / looked_at * rows) + rows * ROW_OVERHEAD_BYTES, False
+
+
 def set_standalone(connection: sqlite3.Connection, standalone: bool) -> Cursor:
     """Whether a commit acknowledges. Leaving standalone, what was committed until now stays so."""
-    load_cursor(connection)
+    acknowledge_standalone(connection)
     connection.execute("UPDATE journal_cursor SET standalone = ?", (int(standalone),))
     if not standalone:
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('was_linked', '1')")

@@ -73,9 +73,7 @@ async def _recover(folder: Path) -> None:
     kernel = await _built(folder)
     open_orders = sum(1 for _ in kernel.parts.execution.desk.open_orders())
     rows = kernel.parts.storage.journal.tail_seq()
-    _ready(
-        f"{open_orders} orders, {rows} rows, {time.monotonic() - began:.2f} s with its imports"
-    )
+    _ready(f"{open_orders} orders, {rows} rows, {time.monotonic() - began:.2f} s with its imports")
     os._exit(0)  # What comes next is the venue's.
 
 

@@ -13,10 +13,11 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.database import DatabaseReader, DatabaseWriter, load_migrations
-from engine.journal import Journal, JournalRow
+from engine.journal import Journal, JournalRow, outbox
 from engine.model.errors import StoreError
 from engine.model.events import AlarmRaised, Event, OrderIntended, decode
 from engine.model.ids import ClientOrderId, EventId, Symbol, TraceId
@@ -225,6 +226,35 @@ async def test_over_the_cap_acknowledged_rows_go_and_the_others_stay(database: P
         assert freed.utilisation < full.utilisation
     async with desk(database, bytes_max=100_000) as again:
         assert again.journal.snapshot().bytes == round(freed.utilisation * 100_000)
+
+
+async def test_the_size_of_a_long_journal_is_measured_before_anything_goes(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a start need not read every row, and nothing is removed on the strength of a guess.
+
+    Method: the oldest rows are much larger than the newest, so an estimate by these is wrong.
+    """
+    async with desk(database) as d:
+        past_ns = d.clock.now_ns() - 1
+        large = [
+            msgspec.structs.replace(event(n, ts_ns=past_ns), strategy="x" * 2_000)
+            for n in range(100)
+        ]
+        small = [event(n, ts_ns=past_ns) for n in range(100, 400)]
+        await asyncio.gather(*(d.journal.append(one) for one in (*large, *small)))
+        true_bytes = d.journal.bytes
+    monkeypatch.setattr(outbox, "EXACT_ROWS_MAX", 50)
+    async with desk(database, bytes_max=true_bytes - 1) as again:
+        assert again.journal.bytes < true_bytes / 2
+        await again.journal.append(event(400, ts_ns=past_ns))
+        await again.journal.acknowledge(401)
+        freed = await again.journal.prune()
+        assert freed.rows >= 1
+        [(left, count)] = await again.reader.fetch_all(
+            "SELECT sum(length(payload)), count(*) FROM outbox"
+        )
+        assert again.journal.bytes == left + count * outbox.ROW_OVERHEAD_BYTES
 
 
 async def test_numbers_are_never_used_again(database: Path) -> None:
