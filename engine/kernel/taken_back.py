@@ -478,7 +478,6 @@ RULES: Mapping[str, Rule] = {
         for kind in (
             *(ev.RedisLost, ev.RedisRecovered, ev.RecoveryStep, ev.LinkChanged),
             *(ev.BusQueueWarning, ev.BusQueueCritical, ev.BusQueueCleared),
-            ev.JournalShed,
         )
     },
 }
