@@ -206,11 +206,17 @@ def _add_policy(policy: argparse.ArgumentParser, common: argparse.ArgumentParser
     diff = action("diff", "compare two versions")
     diff.add_argument("before", type=int, metavar="A", help="a version")
     diff.add_argument("after", type=int, metavar="B", help="another version")
+    resolve = action("resolve", "end a conflict: the policy was changed on both sides of an outage")
+    resolve.add_argument(
+        "choice",
+        metavar="mine|theirs|stricter|NODE",
+        help="whose values: this node's, the other's, the stricter of each field, or a node's",
+    )
     rollback = action("rollback", "a new version equal to an old one")
     rollback.add_argument("version", type=int, metavar="N", help="the old version")
-    for each in (show, mode, change, history, diff, rollback):
+    for each in (show, mode, change, history, diff, rollback, resolve):
         _json(each)
-    for each in (mode, change, rollback):
+    for each in (mode, change, rollback, resolve):
         _reason(each)
 
 

@@ -445,6 +445,8 @@ def _policy(arguments: argparse.Namespace, data_dir: Path) -> int:
         fields["name"] = arguments.name
     elif action == "rollback":
         fields["version"] = arguments.version
+    elif action == "resolve":
+        fields["choice"] = arguments.choice
     else:
         fields["changes"] = _assignments(arguments.assignments)
         fields["base_version"] = arguments.base_version

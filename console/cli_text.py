@@ -43,7 +43,10 @@ def status_text(status: dict[str, Any]) -> str:
     policy, redis = status.get("policy"), status.get("redis")
     if policy:
         age = "" if policy["age_s"] is None else f", confirmed {policy['age_s']:.1f} s ago"
-        lines.append(f"policy    v{policy['version']} {policy['profile']}{age}")
+        stale = " STALE" if policy.get("stale") else ""
+        lines.append(f"policy    v{policy['version']} {policy['profile']}{age}{stale}")
+        if policy.get("conflict"):
+            lines += [f"          {row}" for row in _conflict_rows(policy["conflict"])]
     if redis:
         lines.append(f"redis     {redis['mode']}, {redis['state']}: {redis['cause']}")
     for position in status.get("positions", []):
@@ -71,6 +74,10 @@ def result_text(result: dict[str, Any]) -> str:
         f"unmet     {entry['condition']}: {entry['why']}" for entry in result.get("unmet", [])
     ]
     lines += [f"{field}: {why}" for field, why in result.get("problems", {}).items()]
+    lines += [
+        f"{field}: was {base or 'unknown'}, is {theirs}, wanted {mine}"
+        for field, (base, theirs, mine) in result.get("conflict_fields", {}).items()
+    ]
     lines += [f"re-based  {name}: {text}" for name, text in result.get("rebased", {}).items()]
     if result.get("version") is not None:
         lines.append(f"policy    v{result['version']}")
@@ -84,6 +91,14 @@ def policy_text(action: str, document: dict[str, Any]) -> str:
         rows = [f"v{document['version']} by {document['author']}: {document['profile']}"]
         rows += [f"  {name:<24} {value}" for name, value in _flat(active)]
         rows.append(f"  allow_new_trades         {str(document['allow_new_trades']).lower()}")
+        shared = document["shared"]
+        age = "never" if shared["age_s"] is None else f"{shared['age_s']:.1f} s ago"
+        stale = ", STALE" if shared["stale"] else ""
+        rows.append(f"from {shared['source']}, confirmed {age}{stale}")
+        if shared["note"]:
+            rows.append(shared["note"])
+        if shared["conflict"]:
+            rows += _conflict_rows(shared["conflict"])
         return "\n".join(rows) + "\n"
     versions = document["versions"] if action == "history" else [document]
     rows = []
@@ -92,6 +107,16 @@ def policy_text(action: str, document: dict[str, Any]) -> str:
             rows.append(f"v{version['version']} by {version['author']}: {version['reason']}")
         rows += [f"  {name}: {old} -> {new}" for name, (old, new) in version["changes"].items()]
     return "\n".join(rows) + "\n"
+
+
+def _conflict_rows(conflict: dict[str, Any]) -> list[str]:
+    rows = ["CONFLICT: the stricter value of each field holds until `seawall policy resolve`"]
+    for side in conflict["sides"]:
+        rows.append(f"  {side['node']}: v{side['version']} by {side['author']}: {side['reason']}")
+    for name, values in conflict["fields"].items():
+        pairs = zip(conflict["sides"], values, strict=True)
+        rows.append(f"  {name}: " + ", ".join(f"{side['node']} {value}" for side, value in pairs))
+    return rows
 
 
 def _flat(profile: dict[str, Any]) -> list[tuple[str, str]]:

@@ -30,7 +30,8 @@ from engine.model.snapshots import EngineSnapshot, EngineState
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """Answer to a command. `unmet` lists what stood in the way, `problems` wrong fields by name.
 
-    `conflict` is True when a policy change was based on an old version. `version` is the policy's.
+    `conflict` is True when a policy change was based on an old version, and `conflict_fields` maps
+    each field in which not all agree to (base, theirs, mine). `version` is the policy's.
     """
 
     ok: bool
@@ -42,6 +43,7 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
     problems: dict[str, str] = {}
     conflict: bool = False
+    conflict_fields: dict[str, tuple[str, str, str]] = {}
     # What a requeue made: the new sequence number.
     number: int | None = None
 
@@ -131,6 +133,12 @@ class EngineClient(Protocol):
 
     async def rollback_policy(self, version: int, *, author: str, reason: str) -> CommandResult:
         """Make a new version equal to an old one."""
+        ...
+
+    async def resolve_policy(
+        self, choice: str, *, base_version: int | None, author: str, reason: str
+    ) -> CommandResult:
+        """End a conflict of the policy: `mine`, `theirs`, the name of a node, or `stricter`."""
         ...
 
     async def policy_history(self) -> tuple[PolicyVersion, ...]:

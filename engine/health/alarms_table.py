@@ -332,6 +332,40 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "Check the database or Redis.",
     ),
     _row(
+        "POLICY_STALE",
+        2,
+        "Shared policy is stale",
+        "What other nodes changed meanwhile is not in force here.",
+        "Check Redis and the network; changes are made on each node.",
+    ),
+    _row(
+        "POLICY_CONFLICT",
+        2,
+        "Policy changed on both sides of an outage",
+        "The stricter value of each field holds, and entries only where both allow them.",
+        "Compare both on the policy page, then resolve.",
+    ),
+    _with(
+        _row(
+            "POLICY_UNSIGNED",
+            2,
+            "Somebody without the desk key wrote the policy",
+            "At most its stricter values were taken; ours was written back.",
+            "Find out who writes to Redis; give that node the desk key.",
+        ),
+        off_delay_s=60.0,
+    ),
+    _with(
+        _row(
+            "POLICY_REFUSED",
+            2,
+            "The shared policy cannot be read or is invalid",
+            "Nothing of it was taken; what a stranger wrote was replaced by ours.",
+            "Find out who wrote it; do all nodes run the same Seawall?",
+        ),
+        off_delay_s=60.0,
+    ),
+    _row(
         "LEDGER_DIFFERS",
         2,
         "Ledger differs from the venue's balance",

@@ -163,6 +163,15 @@ class AlarmWatch:
         old = age_s is None or age_s > limit_s
         self._state("POLICY_TOO_OLD", f"not confirmed for {age_s or 0:.0f} s" if old else "")
         self._state("POLICY_MISMATCH", parts.policy.fault)
+        policy = parts.policy.snapshot()
+        stale = f"not confirmed by Redis for {policy.age_s:.0f} s, v{policy.version} of this node"
+        self._state("POLICY_STALE", stale if policy.stale else "")
+        conflict = policy.conflict
+        sides = "" if conflict is None else " and ".join(side.node for side in conflict.sides)
+        self._state(
+            "POLICY_CONFLICT",
+            "" if conflict is None else f"{len(conflict.fields)} fields differ, of nodes {sides}",
+        )
         connected = parts.venue.is_connected()
         self._state("VENUE_STREAM_DOWN", "" if connected else "not connected")
 

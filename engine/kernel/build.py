@@ -58,10 +58,17 @@ from engine.model.instrument import paper_instrument
 from engine.model.orders import OrderRecord, OrderTrigger
 from engine.model.snapshots import EngineState
 from engine.model.values import PositionSide
-from engine.policy import PolicyStore, StateDatabaseAuthority
+from engine.policy import DeskPolicy, PolicyStore, StateDatabaseAuthority
 from engine.portfolio import Ledger
 from engine.ports import Clock, KeyVault, MarketFeed
-from engine.redis_link import LinkSettings, RedisLink, SharedEmergency, choose
+from engine.redis_link import (
+    POLICY_TOPIC,
+    LinkSettings,
+    RedisLink,
+    RedisSharedPolicy,
+    SharedEmergency,
+    choose,
+)
 from engine.risk import DrawdownBreaker, Governor, MarkFilter, MarkWatch
 from engine.runtime import (
     Chance,
@@ -118,6 +125,7 @@ class _Builder:
     desk_emergency: DeskEmergency
     mode: ModeKeeper
     policy: PolicyStore
+    desk_policy: DeskPolicy | None
     marks: MarkFilter
     breaker: DrawdownBreaker
     governor: Governor
@@ -224,6 +232,7 @@ class _Builder:
             recovery=lambda: recovery_parts(
                 redis=self.redis,
                 exchange_trips=self.desk_emergency.exchange,
+                policy=self.desk_policy,
                 reconcile=self.kernel.reconcile_after_outage,
             ),
         )
@@ -319,16 +328,33 @@ class _Builder:
         self.mode.show_trips(self.desk_emergency.blocking)
 
     async def _policy(self) -> None:
+        node = self.configuration.node.name
         self.policy = PolicyStore(
-            authority=StateDatabaseAuthority(store=self.storage.store),
+            authority=StateDatabaseAuthority(
+                store=self.storage.store, node=node, new_line=f"{node}:{self.ids.next('l')}"
+            ),
             clock=self.clock,
             stamp=self.stamper,
             announce=lambda event: announce(self.bus, event, journaled=True),
             emergency=self.desk_emergency,
             loosening_refused=lambda: wiring.loosening_refused(self.stop, self.breaker),
             live=False,
+            node=node,
         )
         await self.policy.open(lambda: wiring.first_policy(self.configuration, self.clock))
+        self.desk_policy = None if self.redis.is_standalone else self._desk_policy(node)
+
+    def _desk_policy(self, node: str) -> DeskPolicy:
+        desk = DeskPolicy(
+            shared=RedisSharedPolicy(desk=self.redis.desk, key=self.desk_key, node=node),
+            keeper=self.policy.keeper,
+            io_clock=self.io_clock,
+            tasks=self.tasks,
+            on_alarm=lambda code, why: wiring.alarm(self.alarms, code, "seawall:policy", why),
+        )
+        self.policy.share(desk)
+        self.redis.hear(POLICY_TOPIC, desk.heard)
+        return desk
 
     def _judges(self) -> None:
         self.breaker = DrawdownBreaker(
@@ -503,6 +529,7 @@ class _Builder:
             bus=self.bus,
             redis=self.redis,
             policy=self.policy,
+            desk_policy=self.desk_policy,
             ledger=self.ledger,
             venue=self.venue,
             venue_writer=self.venue_writer,

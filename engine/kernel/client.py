@@ -108,6 +108,13 @@ class LocalClient:
     async def rollback_policy(self, version: int, *, author: str, reason: str) -> CommandResult:
         return await self._policy.rollback(version, author=author, reason=reason)
 
+    async def resolve_policy(
+        self, choice: str, *, base_version: int | None, author: str, reason: str
+    ) -> CommandResult:
+        return await self._policy.resolve(
+            choice, base_version=base_version, author=author, reason=reason
+        )
+
     async def policy_history(self) -> tuple[PolicyVersion, ...]:
         return await self._policy.history()
 

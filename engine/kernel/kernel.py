@@ -159,6 +159,9 @@ class Kernel:
         parts.execution.start()
         spawn = parts.tasks.spawn
         spawn("policy", parts.policy.run(), forever=True)
+        if parts.desk_policy is not None:
+            spawn("policy of the desk", parts.desk_policy.follow(), forever=True)
+            spawn("policy of the desk, asked", parts.desk_policy.ask(), forever=True)
         spawn("marks", parts.mark_watch.run(), forever=True)
         spawn("backups", parts.backups.run(), forever=True)
         spawn("retention", self._retention().run(), forever=True)

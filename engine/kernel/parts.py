@@ -18,7 +18,7 @@ from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.storage import Storage
-from engine.policy import PolicyStore
+from engine.policy import DeskPolicy, PolicyStore
 from engine.portfolio import Ledger
 from engine.ports import Clock, MarketFeed
 from engine.redis_link import RedisLink
@@ -43,6 +43,8 @@ class Parts:
     bus: EventBus
     redis: RedisLink
     policy: PolicyStore
+    # None in standalone: nobody shares it.
+    desk_policy: DeskPolicy | None
     ledger: Ledger
     venue: PaperVenue
     venue_writer: DatabaseWriter

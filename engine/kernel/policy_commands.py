@@ -15,7 +15,7 @@ Answer = Callable[[], CommandResult]
 
 
 class PolicyCommands:
-    """check, update, mode, rollback, history. `answer` makes a result with the state as it is."""
+    """check, update, mode, rollback, resolve, history. `answer` makes a result with the state."""
 
     def __init__(self, *, parts: Parts, answer: Answer) -> None:
         self._policy = parts.policy
@@ -42,6 +42,13 @@ class PolicyCommands:
     async def rollback(self, version: int, *, author: str, reason: str) -> CommandResult:
         return await self._apply(self._policy.rollback(version, author=author, reason=reason))
 
+    async def resolve(
+        self, choice: str, *, base_version: int | None, author: str, reason: str
+    ) -> CommandResult:
+        return await self._apply(
+            self._policy.resolve(choice, base_version=base_version, author=author, reason=reason)
+        )
+
     async def history(self) -> tuple[PolicyVersion, ...]:
         return await self._policy.history()
 
@@ -52,7 +59,9 @@ class PolicyCommands:
             return self._refusal(str(error), problems=error.problems)
         except PolicyConflict as error:
             answer = self._refusal(str(error), problems={})
-            return msgspec.structs.replace(answer, conflict=True)
+            return msgspec.structs.replace(
+                answer, conflict=True, conflict_fields=error.fields, version=error.current_version
+            )
         except StoreError as error:
             return self._refusal(f"the policy could not be stored: {error}", problems={})
         answer = self._answer()

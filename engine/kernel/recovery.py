@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from engine.policy import DeskPolicy
 from engine.redis_link import RecoveryPart, RedisLink
 
 
@@ -16,12 +17,15 @@ def recovery_parts(
     *,
     redis: RedisLink,
     exchange_trips: Callable[[], Awaitable[bool]],
+    policy: DeskPolicy | None,
     reconcile: Callable[[], Awaitable[bool]],
 ) -> tuple[RecoveryPart, ...]:
     """The parts in their order, each an event `system.recovery.step` with its duration."""
+    assert policy is not None, "who has a link has a policy to share"
     return (
         RecoveryPart(name="trips", run=exchange_trips),
         RecoveryPart(name="replay", run=redis.replay),
+        RecoveryPart(name="policy", run=policy.recover),
         RecoveryPart(name="reconcile", run=reconcile, after_outage=True),
     )
 

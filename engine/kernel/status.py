@@ -17,6 +17,7 @@ from engine.model.snapshots import (
     BusSnapshot,
     EngineSnapshot,
     OrderSnapshot,
+    PolicyConflictSnapshot,
     PositionSnapshot,
     SafeguardSnapshot,
 )
@@ -90,6 +91,11 @@ def _bus_json(bus: BusSnapshot) -> dict[str, Any]:
     return document
 
 
+def conflict_json(conflict: PolicyConflictSnapshot | None) -> dict[str, Any] | None:
+    """A conflict of the policy: who wanted what, field by field."""
+    return None if conflict is None else msgspec.to_builtins(conflict)
+
+
 def _fields(struct: msgspec.Struct, *names: str) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in names}
 
@@ -112,7 +118,9 @@ def status_json(
         "policy": _fields(
             snapshot.policy,
             *("version", "profile", "age_s", "source", "sha256", "allow_new_trades"),
-        ),
+            *("stale", "note"),
+        )
+        | {"conflict": conflict_json(snapshot.policy.conflict)},
         "redis": {"mode": redis.mode, "state": str(redis.state), "cause": redis.cause},
         "journal": _fields(
             snapshot.journal,
@@ -144,4 +152,4 @@ def status_json(
     }
 
 
-__all__ = ["emergency_json", "status_json", "trip_json"]
+__all__ = ["conflict_json", "emergency_json", "status_json", "trip_json"]

@@ -13,7 +13,7 @@ import msgspec
 from engine.api import CommandResult
 from engine.kernel.backup_keeper import backup_json
 from engine.kernel.client import LocalClient
-from engine.kernel.status import emergency_json, status_json
+from engine.kernel.status import conflict_json, emergency_json, status_json
 from engine.model.emergency import ResetRequest, Scope, TripSource
 from engine.model.errors import OperatorMessage
 from engine.model.ids import Symbol, TripId
@@ -33,6 +33,7 @@ def result_json(result: CommandResult) -> dict[str, Any]:
         "rebased": result.rebased,
         "problems": result.problems,
         "conflict": result.conflict,
+        "conflict_fields": result.conflict_fields,
         "version": result.version,
     }
 
@@ -86,6 +87,7 @@ class Verbs:
             "policy.set": self._policy_set,
             "policy.mode": self._policy_mode,
             "policy.rollback": self._policy_rollback,
+            "policy.resolve": self._policy_resolve,
         }
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +145,14 @@ class Verbs:
 
     async def _policy_show(self, _: Mapping[str, Any]) -> dict[str, Any]:
         document: dict[str, Any] = msgspec.to_builtins(self._client.policy())
+        shown = self._client.snapshot().policy
+        document["shared"] = {
+            "source": shown.source,
+            "age_s": shown.age_s,
+            "stale": shown.stale,
+            "note": shown.note,
+            "conflict": conflict_json(shown.conflict),
+        }
         return document
 
     async def _policy_history(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,6 +216,17 @@ class Verbs:
         return result_json(
             await self._client.rollback_policy(
                 _number(args, "version"),
+                author=_author(args),
+                reason=_text(args, "reason"),
+            )
+        )
+
+    async def _policy_resolve(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        base = args.get("base_version")
+        return result_json(
+            await self._client.resolve_policy(
+                _text(args, "choice"),
+                base_version=None if base is None else _number(args, "base_version"),
                 author=_author(args),
                 reason=_text(args, "reason"),
             )

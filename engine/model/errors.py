@@ -23,6 +23,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class EngineError(Exception):
     """Root of everything the engine raises on purpose."""
@@ -107,14 +109,32 @@ class PolicyInvalid(EngineError):
 
 
 class PolicyConflict(EngineError):
-    """Somebody changed the policy since the version this change was based on."""
+    """Somebody changed the policy since the version this change was based on.
 
-    def __init__(self, base_version: int, current_version: int) -> None:
+    `fields` maps each field in which not all agree to (base, theirs, mine). `is_kept`: both changes
+    were made in the same moment on two nodes, and both are kept until a person resolves it.
+    """
+
+    def __init__(
+        self,
+        base_version: int,
+        current_version: int,
+        fields: Mapping[str, tuple[str, str, str]] | None = None,
+        *,
+        is_kept: bool = False,
+    ) -> None:
         super().__init__(
-            f"the policy is at version {current_version}, this change was based on {base_version}"
+            f"the policy was changed on two nodes in the same moment: both changes are kept, and in"
+            f" version {current_version} the stricter value of each field holds until it is"
+            " resolved"
+            if is_kept
+            else f"the policy is at version {current_version},"
+            f" this change was based on {base_version}"
         )
         self.base_version = base_version
         self.current_version = current_version
+        self.fields = dict(fields or {})
+        self.is_kept = is_kept
 
 
 class InvariantBroken(EngineError):

@@ -482,6 +482,24 @@ class PolicyChanged(Event, frozen=True, kw_only=True):
     changes: dict[str, tuple[str, str]]
 
 
+class PolicyConflicted(Event, frozen=True, kw_only=True):
+    """Changed on both sides of an outage: `version` holds the stricter value of each field.
+
+    `changes` maps each field that differs to its value on each side, in the order in which `reason`
+    names the sides.
+    """
+
+    TYPE: ClassVar[str] = "policy.conflict"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 0
+
+    version: int
+    author: str
+    reason: str
+    changes: dict[str, tuple[str, ...]]
+
+
 # --- execution -----------------------------------------------------------------------------------
 
 
@@ -627,6 +645,7 @@ ALL_EVENTS: tuple[type[Event], ...] = (
     LinkChanged,
     EngineStateChanged,
     PolicyChanged,
+    PolicyConflicted,
     PositionsReconciled,
     ExecutionDivergence,
     BusQueueWarning,
@@ -712,6 +731,7 @@ __all__ = [
     "OrderSubmitted",
     "OrderUnresolved",
     "PolicyChanged",
+    "PolicyConflicted",
     "PositionClosed",
     "PositionEvent",
     "PositionForceClosed",

@@ -65,6 +65,13 @@ EMERGENCY_READ_INTERVAL_S = 1.0
 EMERGENCY_READ_AGE_GATE_S = 2.5
 EMERGENCY_TABLES_INTERVAL_S = 3.0
 EMERGENCY_KEPT_S = 30 * 86_400.0
+# --- policy shared by the desk: how long a confirmation by Redis counts as fresh, after how long
+# without one what is served is called stale, how often Redis is asked, and how long a person's
+# change waits for the desk's word before it is made here alone.
+POLICY_CACHE_S = 5.0
+POLICY_ASK_EVERY_S = 2.0
+POLICY_DESK_WAIT_S = 0.5
+POLICY_SHARED_BYTES_MAX = 1_000_000
 
 # --- emergency stop.
 STOP_CANCEL_WAIT_S = 2.0

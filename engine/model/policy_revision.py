@@ -33,6 +33,23 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.document.version == 1 and self.document.author == SEED_AUTHOR
 
 
+class SharedReading(msgspec.Struct, frozen=True, kw_only=True):
+    """What the desk's policy was found to be in Redis; whom to believe is not decided by it.
+
+    `is_missing`: nothing is there, which is no information. `fault` says in words why it cannot be
+    read. `is_signed`: with our desk key. `heads` is empty where a stranger wrote only a document.
+    `stood` is version, sha256 and heads as they were, for the compare-and-set.
+    """
+
+    stood: tuple[str, str, str] = ("", "", "")
+    is_missing: bool = False
+    is_signed: bool = False
+    fault: str = ""
+    node: str = ""
+    document: PolicyDocument | None = None
+    heads: tuple[Revision, ...] = ()
+
+
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
@@ -63,6 +80,7 @@ __all__ = [
     "LINES_MAX",
     "SEED_AUTHOR",
     "Revision",
+    "SharedReading",
     "revision_id",
     "revisions_from_json",
     "revisions_json",

@@ -1,17 +1,20 @@
-"""The port to whoever has the last word on the policy: standalone, the state database.
+"""The port to where this node keeps the policy: the state database.
 
-Why a port: with Redis on the desk the shared policy answers the same questions. Every method raises
-StoreError when the authority does not answer; nothing was changed then.
+Standalone it has the last word; on a desk it is the snapshot that every change writes first, and
+Redis has the last word (`engine.policy.shared`). Every method raises StoreError when it does not
+answer; nothing was changed then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from engine.model.events import PolicyChanged
+from engine.model.events import Event
 from engine.model.policy import PolicyDocument
+from engine.model.policy_revision import Revision
 
 
 class AuthorityState(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +25,7 @@ class AuthorityState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyAuthority(Protocol):
-    """Holds every version."""
+    """Holds every version that was in force on this node, and the heads of what the desk knows."""
 
     @property
     def name(self) -> str:
@@ -33,17 +36,38 @@ class PolicyAuthority(Protocol):
         """The newest document, or None when there is none yet."""
         ...
 
+    async def heads(self) -> tuple[int, tuple[Revision, ...]] | None:
+        """The heads, and the version in force that was made of them; None when none were kept."""
+        ...
+
+    async def line(self) -> str:
+        """The name under which this database counts its own changes."""
+        ...
+
     async def confirm(self) -> AuthorityState | None:
         """Version and hash of what is stored now, read from the disk and not from memory."""
         ...
 
     async def store(
-        self, document: PolicyDocument, *, base_version: int, event: PolicyChanged
+        self,
+        document: PolicyDocument,
+        *,
+        base_version: int,
+        heads: tuple[Revision, ...],
+        events: Sequence[Event],
+        origin: str = "policy",
     ) -> None:
-        """Add a version in one transaction with its event and its audit entry.
+        """Add a version in one transaction with its heads, its events and its audit entry, which
+        names the origin.
 
         Raises PolicyConflict when the newest version is not `base_version` (0: there is none).
         """
+        ...
+
+    async def keep_heads(
+        self, heads: tuple[Revision, ...], *, version: int, events: Sequence[Event]
+    ) -> None:
+        """Heads that change nothing of what is in force, `version`."""
         ...
 
     async def versions(self) -> tuple[PolicyDocument, ...]:

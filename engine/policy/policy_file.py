@@ -28,6 +28,8 @@ class _WrittenDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     author: str = ""
     ts_ns: int = 0
     reason: str = ""
+    # How it stood when it was shown; of no consequence here.
+    shared: object = None
 
 
 def read_policy_file(path: Path, *, live: bool, ts_ns: int) -> PolicyDocument:

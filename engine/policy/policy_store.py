@@ -1,19 +1,19 @@
-"""The policy in force, its changes and its age.
+"""The policy in force: what is asked of it, and who may change it how.
 
-Memory is a cache of what the authority (standalone: the state database) holds; `confirm` reads
-version and hash back every few seconds, and the age is the time since it last agreed. A change is
-validated, compare-and-set on the version, durable with its event and audit entry in one
-transaction, in force in memory after the commit, and only then told. Emergency mode is not a field:
-it is derived from the trips, and nothing here touches those.
+A change is validated, compare-and-set on the version, durable with its event and audit entry in one
+transaction, in force in memory after the commit, and only then told (`version_keeper`). On a desk
+the one who changes asks the desk first whether somebody was faster, and tells it right after; when
+Redis is away the change is made here and merged later. Emergency mode is not a field: it is derived
+from the trips, and nothing here touches those.
 
-Ages in seconds of the monotonic clock. Loop only. Fails: PolicyInvalid with every wrong field,
-PolicyConflict when somebody was faster, StoreError when the authority cannot store it: in each case
-the old policy stays in force.
+The age is the time since the authority last confirmed what is in force: Redis on a desk, else the
+state database. Ages in seconds of the monotonic clock. Loop only. Fails: PolicyInvalid with every
+wrong field, PolicyConflict when somebody was faster, StoreError when it cannot be stored: in each
+case the old policy stays in force.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -21,25 +21,28 @@ import msgspec
 
 from engine.api import PolicyVersion
 from engine.model.emergency import Trip, TripSource
-from engine.model.errors import PolicyConflict, PolicyInvalid, StoreError, require
-from engine.model.events import Event, PolicyChanged
+from engine.model.errors import PolicyConflict, PolicyInvalid
+from engine.model.events import Event
+from engine.model.limits import POLICY_CACHE_S, POLICY_STALE_AFTER_S
 from engine.model.policy import (
     PolicyDocument,
     Profile,
     diff,
-    document_hash,
     is_looser,
     replace_value,
-    validate,
     with_changes,
 )
+from engine.model.policy_revision import Revision
 from engine.model.snapshots import PolicySnapshot
 from engine.policy.authority import PolicyAuthority
+from engine.policy.desk_policy import DeskPolicy
+from engine.policy.merge import three_way
+from engine.policy.version_keeper import VersionKeeper
 from engine.ports.clock import Clock
 from engine.runtime import Stamper
 
-_log = logging.getLogger(__name__)
 _CONFIRM_INTERVAL_S = 10.0
+_MINE, _THEIRS, _STRICTER = "mine", "theirs", "stricter"
 
 
 class EmergencyView(Protocol):
@@ -55,6 +58,15 @@ class EmergencyView(Protocol):
     def trip(self, *, source: TripSource, reason: str) -> object:
         """Trip the stop; on return no entry leaves."""
         ...
+
+
+class EmergencyMode(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy's derived emergency: active when latched or some trip in scope is uncleared."""
+
+    active: bool
+    reason: str
+    activated_at: int | None
+    trips: tuple[Trip, ...]
 
 
 class PolicyStore:
@@ -74,84 +86,96 @@ class PolicyStore:
         emergency: EmergencyView,
         loosening_refused: Callable[[], str | None],
         live: bool,
+        node: str,
     ) -> None:
         self._authority = authority
         self._clock = clock
-        self._stamp = stamp
-        self._announce = announce
         self._emergency = emergency
         self._loosening_refused = loosening_refused
-        self._live = live
-        self._document: PolicyDocument | None = None
-        self._profile: Profile | None = None
-        self._sha256 = ""
-        self._confirmed_ns: int | None = None
-        # Why the authority's last answer was not a confirmation; empty when it was.
-        self.fault = ""
-
-    # --- start --------------------------------------------------------------------------------
+        self._desk: DeskPolicy | None = None
+        self._opened_ns = clock.monotonic_ns()
+        self.keeper = VersionKeeper(
+            authority=authority, clock=clock, stamp=stamp, announce=announce, live=live, node=node
+        )
 
     async def open(self, seed: Callable[[], PolicyDocument]) -> bool:
         """Load the newest version, or store `seed()` as the first; True when it was seeded.
 
         PolicyInvalid when what is stored breaks the rules of this version of Seawall.
         """
-        stored = await self._authority.newest()
-        if stored is None:
-            first = msgspec.structs.replace(seed(), version=1)
-            self._refuse_invalid(first)
-            event = self._event(first, first)
-            await self._authority.store(first, base_version=0, event=event)
-            self._adopt(first)
-            self._announce(event)
-        else:
-            self._refuse_invalid(stored)
-            self._adopt(stored)
-        return stored is None
+        return await self.keeper.open(seed)
+
+    def share(self, desk: DeskPolicy) -> None:
+        """From now on the desk's Redis has the last word."""
+        self._desk = desk
 
     # --- reading ------------------------------------------------------------------------------
 
     def get_policy(self) -> PolicyDocument:
         """The document in force."""
-        require(self._document is not None, "the policy is read before it was opened")
-        assert self._document is not None
-        return self._document
+        return self.keeper.document
 
     def active(self) -> Profile:
         """The active profile; the hot path's way to a limit."""
-        profile = self._profile
-        require(profile is not None, "the policy is read before it was opened")
-        assert profile is not None
-        return profile
+        return self.keeper.profile
 
     @property
     def version(self) -> int:
-        return self.get_policy().version
+        return self.keeper.document.version
+
+    @property
+    def fault(self) -> str:
+        """Why the database's last answer was not a confirmation; empty when it was."""
+        return self.keeper.fault
 
     def age_s(self) -> float | None:
         """Seconds since the authority last confirmed what is in force; None before."""
-        if self._confirmed_ns is None:
+        if self.keeper.confirmed_ns is None:
             return None
-        return (self._clock.monotonic_ns() - self._confirmed_ns) / 1e9
+        return (self._clock.monotonic_ns() - self.keeper.confirmed_ns) / 1e9
 
     def is_fresh(self) -> bool:
         """Whether the age is within the profile's maximum."""
         age_s = self.age_s()
         return age_s is not None and age_s <= self.active().max_policy_age_s
 
+    def is_stale(self) -> bool:
+        """A shared policy that Redis has not confirmed for 30 s."""
+        since_ns = self.keeper.confirmed_ns
+        if since_ns is None:
+            since_ns = self._opened_ns
+        age_s = (self._clock.monotonic_ns() - since_ns) / 1e9
+        return self._desk is not None and age_s > POLICY_STALE_AFTER_S
+
+    def source(self) -> str:
+        """Who serves: the last word's own, while it is not older than the cache may be."""
+        if self._desk is None:
+            return self._authority.name
+        age_s = self.age_s()
+        is_cached = age_s is not None and age_s <= POLICY_CACHE_S and self._desk.agrees
+        return "redis" if is_cached else "local snapshot"
+
+    def emergency(self) -> EmergencyMode:
+        """The emergency that follows from the trips; costs nothing, for a look every second."""
+        trips = self._emergency.trips
+        return EmergencyMode(
+            active=self._emergency.is_latched() or bool(trips),
+            reason=trips[0].reason if trips else "",
+            activated_at=trips[0].ts_ns if trips else None,
+            trips=trips,
+        )
+
     def is_emergency_mode(self) -> bool:
         """Latched, or some trip in scope without a clearing."""
-        return self._emergency.is_latched() or bool(self._emergency.trips)
+        return self.emergency().active
 
     def emergency_reason(self) -> str:
         """The first uncleared trip's reason, empty when there is none."""
-        trips = self._emergency.trips
-        return trips[0].reason if trips else ""
+        return self.emergency().reason
 
     def emergency_activated_at(self) -> int | None:
         """UTC nanoseconds of the first uncleared trip."""
-        trips = self._emergency.trips
-        return trips[0].ts_ns if trips else None
+        return self.emergency().activated_at
 
     def set_emergency_mode(self, reason: str, *, source: TripSource = TripSource.BUTTON) -> None:
         """Trip the stop. There is no way back here: only a reset clears trips."""
@@ -171,19 +195,34 @@ class PolicyStore:
         return PolicySnapshot(
             version=document.version,
             profile=document.profile,
-            sha256=self._sha256,
+            sha256=self.keeper.sha256,
             age_s=age_s,
-            source=self._authority.name,
+            source=self.source(),
             allow_new_trades=document.allow_new_trades,
             author=document.author,
             ts_ns=document.ts_ns,
+            stale=self.is_stale(),
+            note=self._note(),
+            conflict=self.keeper.conflict,
         )
 
+    def _note(self) -> str:
+        if self._desk is None:
+            return ""
+        if self.keeper.is_withholding:
+            nodes = ", ".join(sorted({head.node for head in self.keeper.heads}))
+            why = "there is no desk key here" if not self._desk.has_key else "not all is signed"
+            return f"{why}: of the policy of node {nodes} only stricter values are in force"
+        if not self._desk.has_key:
+            return "there is no desk key here: of other nodes only stricter values are taken"
+        return ""
+
     async def history(self) -> tuple[PolicyVersion, ...]:
-        """All versions with their differences to the one before, newest first."""
+        """Every version that was in force on this node, with its differences to the one before;
+        newest first."""
         found: list[PolicyVersion] = []
         before: PolicyDocument | None = None
-        for document in await self._authority.versions():
+        for document in await self.keeper.versions():
             changes = {} if before is None else diff(before, document)
             found.append(PolicyVersion(document=document, changes=changes))
             before = document
@@ -200,44 +239,11 @@ class PolicyStore:
             await self._clock.sleep(min(_CONFIRM_INTERVAL_S, limit_s / 2))
 
     async def confirm(self) -> bool:
-        """Ask the authority whether what is in force is what it holds; False lets the age grow."""
-        mine = self.get_policy()
-        try:
-            theirs = await self._authority.confirm()
-            if theirs is not None and theirs.version > mine.version:
-                return await self._take_newer()
-        except StoreError as error:
-            return self._doubt(f"the {self._authority.name} does not answer: {error}")
-        if mine is not self._document:
-            return True  # It was changed while we asked, and storing the change confirmed it.
-        if theirs is None:
-            return self._doubt(f"the {self._authority.name} holds no policy any more")
-        if (theirs.version, theirs.sha256) != (mine.version, self._sha256):
-            return self._doubt(
-                f"version {mine.version} is in force, "
-                f"the {self._authority.name} holds another version {theirs.version}"
-            )
-        self._confirmed()
-        return True
-
-    async def _take_newer(self) -> bool:
-        """A change that was stored and never answered to us, or made from elsewhere."""
-        newest = await self._authority.newest()
-        if newest is None or newest.version <= self.version:
-            return False
-        problems = validate(newest, live=self._live)
-        if problems:
-            return self._doubt(f"version {newest.version} is invalid: {PolicyInvalid(problems)}")
-        before = self.get_policy()
-        self._adopt(newest)
-        self._announce(self._event(before, newest))
-        return True
-
-    def _doubt(self, fault: str) -> bool:
-        if fault != self.fault:
-            _log.error("the policy is not confirmed: %s", fault)
-        self.fault = fault
-        return False
+        """Ask the database whether what is in force is what it holds; False lets the age grow."""
+        is_same = await self.keeper.confirm_disk()
+        if is_same and self._desk is None:
+            self.keeper.confirmed()
+        return is_same
 
     # --- changing -----------------------------------------------------------------------------
 
@@ -255,81 +261,109 @@ class PolicyStore:
         self, changes: Mapping[str, str], *, base_version: int, author: str, reason: str
     ) -> PolicyDocument:
         """Change fields by name (as in `engine.model.policy.with_changes`); the new document."""
-        self._refuse_other_base(base_version)
-        document = with_changes(self.get_policy(), changes)
-        return await self._change(document, author=author, reason=reason)
+        return await self._decide(
+            lambda base: with_changes(base, changes), base_version, author=author, reason=reason
+        )
 
     async def set_mode(
         self, name: str, *, author: str, reason: str, base_version: int | None = None
     ) -> PolicyDocument:
         """Switch the active profile."""
-        self._refuse_other_base(base_version)
-        document = msgspec.structs.replace(self.get_policy(), profile=name)
-        return await self._change(document, author=author, reason=reason)
+        return await self._decide(
+            lambda base: msgspec.structs.replace(base, profile=name),
+            base_version,
+            author=author,
+            reason=reason,
+        )
 
     async def rollback(
         self, version: int, *, author: str, reason: str, base_version: int | None = None
     ) -> PolicyDocument:
         """Make a new version equal to an old one, by the same rules as any change."""
-        self._refuse_other_base(base_version)
-        before = self.get_policy()
-        for document in await self._authority.versions():
-            if document.version == version:
-                self._refuse_other_base(before.version)
-                return await self._change(document, author=author, reason=reason)
-        raise PolicyInvalid({"version": f"there is no version {version}"})
+        old = await self.keeper.version(version)
+        if old is None:
+            raise PolicyInvalid({"version": f"there is no version {version}"})
+        return await self._decide(lambda _: old, base_version, author=author, reason=reason)
 
-    async def _change(self, wanted: PolicyDocument, *, author: str, reason: str) -> PolicyDocument:
-        before = self.get_policy()
-        self._refuse_invalid(wanted)
-        if not reason.strip():
-            raise PolicyInvalid({"reason": "say why"})
-        if not diff(before, wanted):
-            return before
-        self._refuse_loosening(wanted)
-        document = msgspec.structs.replace(
-            wanted,
-            version=before.version + 1,
-            author=author,
-            ts_ns=self._clock.now_ns(),
-            reason=reason.strip(),
-        )
-        event = self._event(before, document)
-        await self._authority.store(document, base_version=before.version, event=event)
-        if document.version > self.version:
-            self._adopt(document)
-            self._announce(event)
-        return document
+    async def resolve(
+        self, choice: str, *, author: str, reason: str, base_version: int | None = None
+    ) -> PolicyDocument:
+        """End a conflict: `mine`, `theirs`, the name of a node, or `stricter` (what is in force).
 
-    def _event(self, before: PolicyDocument, after: PolicyDocument) -> PolicyChanged:
-        return PolicyChanged(
-            **self._stamp(),
-            version=after.version,
-            author=after.author,
-            reason=after.reason,
-            changes=diff(before, after),
-        )
+        PolicyInvalid when there is none, or the choice names no side or more than one.
+        """
 
-    def _adopt(self, document: PolicyDocument) -> None:
-        self._document = document
-        self._profile = document.active
-        self._sha256 = document_hash(document)
-        self._confirmed()
+        def wanted(base: PolicyDocument) -> PolicyDocument:
+            return base if choice == _STRICTER else self._side(choice)
 
-    def _confirmed(self) -> None:
-        self._confirmed_ns = self._clock.monotonic_ns()
-        self.fault = ""
+        return await self._decide(wanted, base_version, author=author, reason=reason, ends=True)
+
+    def _side(self, choice: str) -> PolicyDocument:
+        heads, me = self.keeper.heads, self.keeper.node
+        matches: Callable[[Revision], bool] = {
+            _MINE: lambda head: head.node == me,
+            _THEIRS: lambda head: head.node != me,
+        }.get(choice, lambda head: head.node == choice)
+        sides = [head.document for head in heads if matches(head)]
+        if len(sides) != 1:
+            nodes = ", ".join(sorted({head.node for head in heads}))
+            problem = f"{len(sides)} sides are {choice!r}; say stricter, or a node: {nodes}"
+            raise PolicyInvalid({"choice": problem})
+        return sides[0]
+
+    async def _decide(
+        self,
+        make: Callable[[PolicyDocument], PolicyDocument],
+        base_version: int | None,
+        *,
+        author: str,
+        reason: str,
+        ends: bool = False,
+    ) -> PolicyDocument:
+        """Ask the desk, change what is in force, tell the desk."""
+        desk, keeper = self._desk, self.keeper
+        if desk is not None:
+            await desk.settle()
+        async with keeper.turn:
+            before, was_conflict = keeper.document, keeper.conflict is not None
+            if base_version is not None and base_version != before.version:
+                raise await self._conflict(base_version, make)
+            if ends and not was_conflict:
+                raise PolicyInvalid({"policy": "there is no conflict to resolve"})
+            wanted = make(before)
+            self._refuse_invalid(wanted)
+            if not reason.strip():
+                raise PolicyInvalid({"reason": "say why"})
+            if not diff(before, wanted) and not ends:
+                return before
+            self._refuse_loosening(wanted)
+            revision = await keeper.change(wanted, author=author, reason=reason.strip())
+        if desk is not None:
+            await desk.settle()
+            if keeper.conflict is not None and revision in keeper.heads:
+                # Somebody else's change in the same moment: neither is lost, and both are told.
+                fields = three_way(before, keeper.document, revision.document)
+                raise PolicyConflict(before.version, self.version, fields, is_kept=True)
+        return revision.document
+
+    async def _conflict(
+        self, base_version: int, make: Callable[[PolicyDocument], PolicyDocument]
+    ) -> PolicyConflict:
+        """What was based on an old version: base, theirs and mine, field by field."""
+        base = await self.keeper.version(base_version)
+        try:
+            mine = make(base or self.get_policy())
+            fields = three_way(base, self.get_policy(), mine)
+        except PolicyInvalid:
+            fields = {}
+        return PolicyConflict(base_version, self.version, fields)
 
     # --- refusing -----------------------------------------------------------------------------
 
     def _refuse_invalid(self, document: PolicyDocument) -> None:
-        problems = validate(document, live=self._live)
+        problems = self.keeper.problems(document)
         if problems:
             raise PolicyInvalid(problems)
-
-    def _refuse_other_base(self, base_version: int | None) -> None:
-        if base_version is not None and base_version != self.version:
-            raise PolicyConflict(base_version, self.version)
 
     def _refuse_loosening(self, wanted: PolicyDocument) -> None:
         why = self._loosening_refused()
@@ -352,4 +386,4 @@ def _with_min_balance_of(wanted: PolicyDocument, before: PolicyDocument) -> Poli
     return msgspec.structs.replace(wanted, profiles=profiles)
 
 
-__all__ = ["EmergencyView", "PolicyStore"]
+__all__ = ["EmergencyMode", "EmergencyView", "PolicyStore"]

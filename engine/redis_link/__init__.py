@@ -17,6 +17,7 @@ from engine.redis_link.shared_emergency import (
     FoundEmergency,
     SharedEmergency,
 )
+from engine.redis_link.shared_policy import POLICY_KEY, POLICY_TOPIC, RedisSharedPolicy
 
 __all__ = [
     "CHANGES_KEY",
@@ -24,6 +25,8 @@ __all__ = [
     "EMERGENCY_KEY",
     "EMERGENCY_TOPIC",
     "LINK_FAULTS",
+    "POLICY_KEY",
+    "POLICY_TOPIC",
     "DeskConnection",
     "FoundEmergency",
     "LinkFault",
@@ -31,6 +34,7 @@ __all__ = [
     "PastEvents",
     "RecoveryPart",
     "RedisLink",
+    "RedisSharedPolicy",
     "SharedEmergency",
     "choose",
 ]

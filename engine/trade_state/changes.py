@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from engine.database import read_generation
 from engine.model.emergency import Clearing, Trip
 from engine.model.errors import PolicyConflict, StoreError
 from engine.model.ids import client_order_number
@@ -19,6 +20,7 @@ from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, EquityMark
 
 __all__ = [
+    "POLICY_HEADS",
     "delete_clearing",
     "delete_trade",
     "get_order",
@@ -30,14 +32,19 @@ __all__ = [
     "put_new_trade",
     "put_order",
     "put_policy",
+    "put_policy_heads",
     "put_policy_taken_back",
     "put_position",
     "put_standing",
     "put_totals",
     "put_trade",
     "put_trip",
+    "settle_policy_line",
 ]
 
+# In `meta`.
+POLICY_HEADS = "policy_heads"
+_POLICY_LINE = "policy_line"
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -197,6 +204,39 @@ def put_policy_taken_back(connection: sqlite3.Connection, document: PolicyDocume
             document.reason,
             _ENCODER.encode(document),
         ),
+    )
+
+
+def put_policy_heads(connection: sqlite3.Connection, heads: str, *, version: int) -> None:
+    """The newest revisions of the policy, as JSON, which the document in force, `version`, follows
+    from."""
+    _put_meta(connection, POLICY_HEADS, f"{version} {heads}")
+
+
+def settle_policy_line(connection: sqlite3.Connection, *, node: str, new_line: str) -> str:
+    """Under which name this database counts its changes of the policy.
+
+    `new_line` when it has none, is another node's copy, or was restored: what was counted after
+    the backup must not be counted again.
+    """
+    belongs_to = f"{node} {read_generation(connection)} "
+    known = _meta(connection, _POLICY_LINE)
+    if known is not None and known.startswith(belongs_to):
+        return known.removeprefix(belongs_to)
+    _put_meta(connection, _POLICY_LINE, belongs_to + new_line)
+    return new_line
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _put_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
     )
 
 

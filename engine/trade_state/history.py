@@ -14,6 +14,7 @@ from engine.model.orders import Fill, OrderRecord, PositionRecord, TradeRecord
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, AuditEntry, EquityMark
 from engine.trade_state.audit import COLUMNS, audit_entry, first_broken_link
+from engine.trade_state.changes import POLICY_HEADS
 
 __all__ = ["TradeHistory"]
 
@@ -80,6 +81,14 @@ class TradeHistory:
             "SELECT record FROM policy_versions ORDER BY version DESC LIMIT 1"
         )
         return bytes(rows[0][0]) if rows else None
+
+    async def policy_heads(self) -> tuple[int, str] | None:
+        """The heads of the policy as JSON, and the version in force that followed from them."""
+        rows = await self._reader.fetch_all("SELECT value FROM meta WHERE key = ?", (POLICY_HEADS,))
+        if not rows:
+            return None
+        version, _, heads = str(rows[0][0]).partition(" ")
+        return int(version), heads
 
     async def policy(self, version: int) -> PolicyDocument | None:
         found = await self._records(

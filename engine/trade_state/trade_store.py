@@ -189,23 +189,46 @@ class TradeStore:
     # ----------------------------------------------------------------------
 
     def record_policy_version(
-        self, document: PolicyDocument, expected_version: int, events: Sequence[Event] = ()
+        self,
+        document: PolicyDocument,
+        expected_version: int,
+        events: Sequence[Event] = (),
+        *,
+        heads: str = "",
+        origin: str = "policy",
     ) -> asyncio.Future[None]:
         """Compare and set: `PolicyConflict` unless the newest version is `expected_version` (0:
-        none). The audit entry is part of the change."""
+        none). The audit entry, which names the origin, and the heads that the document follows
+        from (JSON) are part of the change."""
 
         def change(connection: sqlite3.Connection) -> None:
             changes.put_policy(connection, document, expected_version=expected_version)
+            if heads:
+                changes.put_policy_heads(connection, heads, version=document.version)
             audit.append(
                 connection,
                 who=document.author,
                 what=f"policy version {document.version}",
                 why=document.reason,
-                where="policy",
+                where=origin,
                 ts_ns=document.ts_ns,
             )
 
         return self._change(change, events)
+
+    def record_policy_heads(
+        self, heads: str, *, version: int, events: Sequence[Event] = ()
+    ) -> asyncio.Future[None]:
+        """Revisions of other nodes that change nothing of what is in force here."""
+        return self._change(
+            lambda connection: changes.put_policy_heads(connection, heads, version=version), events
+        )
+
+    async def policy_line(self, *, node: str, new_line: str) -> str:
+        """Under which name this database counts its changes of the policy."""
+        return await self._writer.submit(
+            lambda connection: changes.settle_policy_line(connection, node=node, new_line=new_line)
+        )
 
     def record_trip(self, trip: Trip, events: Sequence[Event] = ()) -> asyncio.Future[bool]:
         """Remember a trip; False, and no events, when it is known."""

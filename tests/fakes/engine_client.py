@@ -686,5 +686,15 @@ class FakeEngineClient:
         self.store(old, author=author, reason=reason)
         return self._answer("rollback_policy", asked={"version": version})
 
+    async def resolve_policy(
+        self, choice: str, *, base_version: int | None, author: str, reason: str
+    ) -> CommandResult:
+        asked = {"choice": choice, "base": base_version, "reason": reason}
+        if self.now.policy.conflict is None:
+            return self._answer("resolve_policy", ok=False, asked=asked)
+        self.store(self.document, author=author, reason=reason)
+        self.alter(policy=msgspec.structs.replace(self.now.policy, conflict=None))
+        return self._answer("resolve_policy", asked=asked)
+
     async def policy_history(self) -> tuple[PolicyVersion, ...]:
         return tuple(self.versions)

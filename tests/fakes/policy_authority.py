@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from engine.model.emergency import Trip, TripSource
 from engine.model.errors import PolicyConflict, StoreError
-from engine.model.events import PolicyChanged
+from engine.model.events import Event, PolicyChanged
 from engine.model.ids import TripId
 from engine.model.policy import PolicyDocument, document_hash
+from engine.model.policy_revision import Revision
 from engine.policy import AuthorityState
 
 
@@ -20,7 +22,16 @@ class FakeAuthority:
     def __init__(self) -> None:
         self.documents: list[PolicyDocument] = []
         self.journal: list[PolicyChanged] = []
+        self.kept: tuple[int, tuple[Revision, ...]] | None = None
         self.down = False
+
+    async def heads(self) -> tuple[int, tuple[Revision, ...]] | None:
+        await self._answer()
+        return self.kept
+
+    async def line(self) -> str:
+        await self._answer()
+        return "desk:1"
 
     async def newest(self) -> PolicyDocument | None:
         await self._answer()
@@ -34,14 +45,27 @@ class FakeAuthority:
         return AuthorityState(version=newest.version, sha256=document_hash(newest))
 
     async def store(
-        self, document: PolicyDocument, *, base_version: int, event: PolicyChanged
+        self,
+        document: PolicyDocument,
+        *,
+        base_version: int,
+        heads: tuple[Revision, ...],
+        events: Sequence[Event],
+        origin: str = "policy",
     ) -> None:
         await self._answer()
         current = self.documents[-1].version if self.documents else 0
         if current != base_version:
             raise PolicyConflict(base_version, current)
         self.documents.append(document)
-        self.journal.append(event)
+        self.kept = (document.version, heads)
+        self.journal += [event for event in events if isinstance(event, PolicyChanged)]
+
+    async def keep_heads(
+        self, heads: tuple[Revision, ...], *, version: int, events: Sequence[Event]
+    ) -> None:
+        await self._answer()
+        self.kept = (version, heads)
 
     async def versions(self) -> tuple[PolicyDocument, ...]:
         await self._answer()

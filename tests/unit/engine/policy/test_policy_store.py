@@ -35,6 +35,7 @@ class Desk:
             emergency=self.emergency,
             loosening_refused=lambda: self.tight_only,
             live=False,
+            node="desk",
         )
 
     def pass_time(self, seconds: float) -> None:

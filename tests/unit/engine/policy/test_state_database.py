@@ -60,13 +60,14 @@ async def open_desk(folder: Path) -> Desk:
     await journal.open(standalone=False)
     seen = Recorder()
     policy = PolicyStore(
-        authority=StateDatabaseAuthority(store=trade_store),
+        authority=StateDatabaseAuthority(store=trade_store, node="desk", new_line="desk:1"),
         clock=clock,
         stamp=Stamper(clock=clock, ids=IdSource(), source="policy"),
         announce=seen.emit,
         emergency=FakeEmergency(),
         loosening_refused=lambda: None,
         live=False,
+        node="desk",
     )
     return Desk(writer, reader, journal, trade_store, seen, policy)
 
