@@ -148,6 +148,7 @@ class DeskPolicy:
     async def _take(self, reading: SharedReading) -> bool:
         """Take what may be taken; False when it must not be written over."""
         if reading.is_missing:
+            await self._keeper.claim()
             return True
         if reading.fault:
             return self._refuse(reading, reading.fault)

@@ -63,6 +63,7 @@ class VersionKeeper:
         self._live = live
         self._node = node
         self._line = ""
+        self._is_rebuilt = False
         self._document: PolicyDocument | None = None
         self._profile: Profile | None = None
         self.turn = asyncio.Lock()
@@ -140,13 +141,10 @@ class VersionKeeper:
         if found is None:  # Made before policies were shared.
             return (self._first(stored),)
         version, heads = found
-        if version == stored.version:
-            return heads
-        # A restored database was given its versions back, and not what they were made on.
-        lineage = successor_lineage(heads, line=self._line, above=stored.version - 1)
-        if sum(lineage.values()) != stored.version:
-            return (self._first(stored),)
-        return (Revision(document=stored, lineage=lineage, node=self._node),)
+        # A restored database was given versions back from events, and not what they were made on:
+        # that is what the desk has, if anybody.
+        self._is_rebuilt = version != stored.version
+        return heads
 
     # --- confirming ---------------------------------------------------------------------------
 
@@ -232,6 +230,15 @@ class VersionKeeper:
             nodes = sorted({revision.node for revision in heads} - {self._node})
             await self._keep(wanted, heads, origin=f"policy of node {', '.join(nodes)[:_NAME_MAX]}")
             return True
+
+    async def claim(self) -> None:
+        """The desk has nothing: what a restored database was given back is a revision of ours."""
+        async with self.turn:
+            if self._is_rebuilt:
+                mine = self.document
+                reason = f"{mine.reason}; the desk has no other"
+                revision = await self.change(mine, author=mine.author, reason=reason)
+                _log.info("v%d is what the desk gets back", revision.document.version)
 
     async def tighten(
         self, theirs: PolicyDocument, *, node: str, lineage: Mapping[str, int]
@@ -357,6 +364,8 @@ class VersionKeeper:
         self._document = document
         self._profile = document.active
         self.sha256 = document_hash(document)
+        if self.heads and heads != self.heads:
+            self._is_rebuilt = False
         self.heads = heads
         self.is_withholding = bool(diff(effective(heads), document))
         self.fault = ""

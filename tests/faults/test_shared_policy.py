@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import hmac
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -372,6 +373,41 @@ async def test_a_conflict_and_what_was_decided_survive_a_restart(
         assert again.policy.version == before.version
         await again.policy.resolve("stricter", author="op", reason="fine")
         assert again.policy.version == before.version + 1
+
+
+@pytest.mark.parametrize("redis_remembers", [True, False])
+async def test_a_restored_database_takes_the_desks_policy_or_gives_back_its_own(
+    tmp_path: Path, redis_server: RealRedis, redis_remembers: bool
+) -> None:
+    database = tmp_path / "desk1.db"
+    async with policy_node(tmp_path, "desk1", redis_server.url) as one:
+        await eventually(one.is_settled)
+        await one.set(max_leverage="4")
+    backup = database.read_bytes()
+    async with policy_node(tmp_path, "desk1", redis_server.url) as one:
+        await eventually(one.is_settled)
+        lost = await one.set(max_leverage="6", max_open_positions="3")
+    database.write_bytes(backup)
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    # What is taken back from events leaves the looser values out.
+    tight = with_changes(lost, {"max_leverage": "4"})
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO policy_versions VALUES (?, ?, ?, ?, ?)",
+            (lost.version, "op", lost.ts_ns, "taken back", msgspec.json.encode(tight)),
+        )
+    if not redis_remembers:
+        redis_server.flush()
+    async with policy_node(tmp_path, "desk1", redis_server.url) as one:
+        assert one.leverage == 4
+        await eventually(one.is_settled, timeout_s=10)
+        assert one.policy.snapshot().conflict is None
+        assert one.leverage == (6 if redis_remembers else 4)
+        assert one.policy.active().max_open_positions == 3
+        assert one.policy.version == lost.version + 1
+        assert document_hash(one.in_force) == in_redis(redis_server.url)["sha256"]
+        assert one.policy.snapshot().note == ""
 
 
 # --- age ------------------------------------------------------------------------------------------
