@@ -9,7 +9,7 @@ from engine.database.backups import BackupFolder
 from engine.database.connections import check_integrity
 from engine.database.data_dir_lock import DataDirLock
 from engine.database.generation import read_generation, write_generation
-from engine.database.group_commit import CommitParticipant, Job, is_disk_fault
+from engine.database.group_commit import CommitParticipant, Job, is_disk_fault, one_statement
 from engine.database.migrations import Migration, load_migrations
 from engine.database.reader import DatabaseReader
 from engine.database.restoring import RestorePlan, is_damage, plan_restore, restore
@@ -34,6 +34,7 @@ __all__ = [
     "is_damage",
     "is_disk_fault",
     "load_migrations",
+    "one_statement",
     "plan_restore",
     "read_generation",
     "restore",

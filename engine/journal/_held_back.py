@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from engine.database import is_disk_fault
+from engine.database import is_disk_fault, one_statement
 from engine.model.errors import StoreError
 from engine.model.events import Event
 from engine.model.limits import JOURNAL_HELD_MAX
@@ -47,6 +47,7 @@ class HeldBack:
     def __len__(self) -> int:
         return len(self._events)
 
+    @one_statement
     def write(self, connection: sqlite3.Connection, events: list[Event]) -> list[None]:
         """A job of the writer: write them, or hold them behind those that wait already."""
         if len(self._events) > self._rewritten:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from engine.database import DatabaseReader, DatabaseWriter, Job
+from engine.database import DatabaseReader, DatabaseWriter, Job, one_statement
 from engine.journal import outbox
 from engine.journal._held_back import HeldBack, Unwritten
 from engine.journal._shedding import Shedding
@@ -123,6 +123,7 @@ class Journal:
         only."""
         return self._uncommitted[-1].last_seq if self._uncommitted else self._committed_seq
 
+    @one_statement
     def _append_batch(self, connection: sqlite3.Connection, events: list[Event]) -> list[None]:
         self.append_in(connection, events)
         return [None] * len(events)

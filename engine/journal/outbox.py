@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from engine.journal.importing import BufferedEvent
 from engine.model.errors import StoreError
-from engine.model.events import EVENT_TYPES, Event, payload
+from engine.model.events import EVENT_TYPES, Event, payloads
+from engine.model.limits import WRITER_GROUP_ROWS_MAX
 
 __all__ = [
     "EXACT_ROWS_MAX",
@@ -43,7 +44,8 @@ __all__ = [
 
 PRUNE_SLICE: Final = 500
 EXACT_ROWS_MAX: Final = 20_000
-_ROWS_MAX: Final = 250
+# A whole group is one statement.
+_ROWS_MAX: Final = WRITER_GROUP_ROWS_MAX
 # What a row costs beside its payload, with both indexes: measured, good enough for a cap.
 ROW_OVERHEAD_BYTES: Final = 150
 _COLUMNS: Final = "event_id, type, ts_ns, source, trace, class, payload"
@@ -113,9 +115,8 @@ def _insert_some(
     values: list[Any] = []
     seq = after_seq
     size = len(events) * ROW_OVERHEAD_BYTES
-    for event in events:
+    for event, body in zip(events, payloads(events), strict=True):
         seq += 1
-        body = payload(event)
         size += len(body)
         values += (
             seq,

@@ -8,6 +8,7 @@ quantities are `Decimal` and become strings in JSON; drawdown and thresholds are
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict
@@ -677,6 +678,16 @@ def payload(event: Event) -> bytes:
     return b"{" + body[body.index(_PAYLOAD_MARK[type(event)]) + 1 :]
 
 
+def payloads(events: Iterable[Event]) -> list[bytes]:
+    """The same for many, without a call for each."""
+    encode, marks = _ENCODER.encode, _PAYLOAD_MARK
+    return [
+        b"{" + body[body.index(marks[type(event)]) + 1 :]
+        for event in events
+        for body in (encode(event),)
+    ]
+
+
 def decode(
     event_type: str, event_id: str, ts_ns: int, source: str, trace: str, body: bytes | str
 ) -> Event:
@@ -752,4 +763,5 @@ __all__ = [
     "TradeOpened",
     "decode",
     "payload",
+    "payloads",
 ]

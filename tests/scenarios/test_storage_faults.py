@@ -18,6 +18,7 @@ from engine.model.values import Side
 from engine.runtime import SystemClock
 from tests.desk import ETH, Desk, story
 
+_WRITES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,7 +41,8 @@ class _SickDisk:
         self._is_sick = False
 
     def _judge(self, action: int, first: str | None, *_: str | None) -> int:
-        begins = action == sqlite3.SQLITE_TRANSACTION and first == "BEGIN"
+        # A statement may be a transaction of its own.
+        begins = action in _WRITES or (action == sqlite3.SQLITE_TRANSACTION and first == "BEGIN")
         return sqlite3.SQLITE_DENY if begins and self._is_sick else sqlite3.SQLITE_OK
 
 

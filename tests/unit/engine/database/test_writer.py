@@ -23,6 +23,7 @@ from engine.database import (
     Job,
     Migration,
     WriterHealth,
+    one_statement,
     write_generation,
 )
 from engine.model.errors import DatabaseCorrupt, InvariantBroken, SchemaTooNew, StoreError
@@ -400,3 +401,46 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+# --- a batch that is one statement ----------------------------------------------------------------
+
+
+@one_statement
+def note_all(connection: sqlite3.Connection, texts: list[str]) -> list[None]:
+    rows = ", ".join(("(?)",) * len(texts))
+    connection.execute(f"INSERT INTO notes (text) VALUES {rows}", texts)
+    return [None] * len(texts)
+
+
+async def test_a_batch_of_one_statement_needs_no_transaction_around_it(
+    writer: DatabaseWriter, database: Path
+) -> None:
+    """Why: at each statement the interpreter lock is given up, and comes back late."""
+    said: list[str] = []
+    await writer.submit(lambda connection: connection.set_trace_callback(said.append))
+    said.clear()
+    release = hold(writer)
+    jobs = [writer.submit_batched(note_all, f"n{number}") for number in range(20)]
+    release.set()
+    await asyncio.gather(*jobs)
+    said.clear()
+    await asyncio.gather(*(writer.submit_batched(note_all, f"m{number}") for number in range(20)))
+    assert {line.split()[0] for line in said} == {"INSERT"}
+    assert notes(database) == [*(f"n{n}" for n in range(20)), *(f"m{n}" for n in range(20))]
+
+
+async def test_a_bad_item_of_such_a_batch_fails_alone_and_others_go_into_transactions(
+    writer: DatabaseWriter, database: Path
+) -> None:
+    await writer.submit(lambda c: c.execute("CREATE UNIQUE INDEX once ON notes (text)").fetchall())
+    jobs = [writer.submit_batched(note_all, text) for text in ("one", "one", "two", "three")]
+    await asyncio.wait(jobs)
+    assert [isinstance(job.exception(), StoreError) for job in jobs] == [False, True, False, False]
+    mixed: list[asyncio.Future[Any]] = [
+        writer.submit_batched(note_all, "four"),
+        writer.submit(note("five")),
+        writer.submit_batched(note_all, "six"),
+    ]
+    await asyncio.gather(*mixed)
+    assert notes(database) == ["one", "two", "three", "four", "five", "six"]

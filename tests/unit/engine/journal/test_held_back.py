@@ -50,9 +50,11 @@ class Desk:
         self.connection.execute(f"PRAGMA max_page_count = {size + pages}")
 
     def _judge(self, action: int, first: str | None, *_: str | None) -> int:
-        if action == sqlite3.SQLITE_TRANSACTION and first == self._refused:
-            return sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_OK
+        """A statement that is a transaction of its own is refused as well."""
+        is_refused = action == sqlite3.SQLITE_TRANSACTION and first == self._refused
+        if action == sqlite3.SQLITE_INSERT and self._refused:
+            is_refused = not self.connection.in_transaction
+        return sqlite3.SQLITE_DENY if is_refused else sqlite3.SQLITE_OK
 
     def keep(self, *names: str) -> None:
         for name in names:

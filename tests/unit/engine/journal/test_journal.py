@@ -334,3 +334,19 @@ async def test_replay_figures_are_shown(database: Path) -> None:
     async with desk(database) as d:
         d.journal.note_replay(events=10_000, duration_s=0.5)
         assert d.journal.snapshot().last_replay_rate_per_s == 20_000
+
+
+async def test_a_full_group_is_one_statement(database: Path) -> None:
+    """Goal: the promise of `one_statement`, without which a group could be half written."""
+    async with desk(database) as d:
+        said: list[str] = []
+        await d.writer.submit(lambda connection: connection.set_trace_callback(said.append))
+        release = threading.Event()
+        d.writer.submit(lambda _: release.wait(10))
+        jobs = [d.journal.append(event(number)) for number in range(1_200)]
+        release.set()
+        await asyncio.gather(*jobs)
+        written = [line for line in said if line.startswith("INSERT INTO outbox")]
+        assert len(written) in (3, 4)
+        around = [line for line in said if line.startswith(("SAVEPOINT", "RELEASE"))]
+        assert len(around) <= 4  # Of the job that held the others up, at most.
