@@ -46,6 +46,7 @@ from engine.kernel import (
     verify_audit,
 )
 from engine.model.config import Configuration
+from engine.model.emergency import Scope
 from engine.model.errors import (
     ConfigurationError,
     DataDirectoryInUse,
@@ -401,31 +402,41 @@ def _answer(arguments: argparse.Namespace, result: dict[str, Any]) -> int:
 
 def _panic(arguments: argparse.Namespace, data_dir: Path) -> int:
     client = ControlClient(data_dir)
+    scope = Scope(arguments.scope)
     reason = arguments.reason or f"seawall panic by {_author()}"
     try:
         result = client.call(
             "panic", {"reason": reason, "scope": arguments.scope}, timeout_s=_ANSWER_S
         )
     except NoEngine:
-        result = offline_panic(data_dir, reason=reason, wait_s=arguments.wait)
+        result = offline_panic(data_dir, reason=reason, wait_s=arguments.wait, scope=scope)
         return _answer(arguments, result)
     deadline = time.monotonic() + arguments.wait
-    while result["emergency"]["state"] != "flat" and time.monotonic() < deadline:
+    while _panic_unmet(result, scope) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
         try:
             status = client.call("status", {}, timeout_s=_ANSWER_S)
         except NoEngine:
             # It went away in the middle of the stop: go on without it.
-            return _answer(arguments, offline_panic(data_dir, reason=reason, wait_s=arguments.wait))
+            result = offline_panic(data_dir, reason=reason, wait_s=arguments.wait, scope=scope)
+            return _answer(arguments, result)
         result = {"state": status["state"], "emergency": status["emergency"]}
-    flat = result["emergency"]["state"] == "flat"
-    return _answer(arguments, {**result, "ok": flat, "unmet": [] if flat else _not_flat(result)})
+    unmet = _panic_unmet(result, scope)
+    return _answer(arguments, {**result, "ok": not unmet, "unmet": unmet})
 
 
-def _not_flat(result: dict[str, Any]) -> list[dict[str, str]]:
+def _panic_unmet(result: dict[str, Any], scope: Scope) -> list[dict[str, str]]:
+    """Flat, and with scope desk: the desk knows."""
     emergency = result["emergency"]
-    why = f"{emergency['positions_open']} positions and {emergency['orders_open']} orders are open"
-    return [{"condition": "flat", "why": why}]
+    unmet = []
+    if emergency["state"] != "flat":
+        open_at_venue = (
+            f"{emergency['positions_open']} positions, {emergency['orders_open']} orders"
+        )
+        unmet.append({"condition": "flat", "why": f"{open_at_venue} are open"})
+    if scope is Scope.DESK and emergency["untold"]:
+        unmet.append({"condition": "desk", "why": emergency["desk_why"]})
+    return unmet
 
 
 def _policy(arguments: argparse.Namespace, data_dir: Path) -> int:

@@ -52,6 +52,8 @@ class EntriesViewModel:
         words = _WORDS.get(snapshot.state, "not yet")
         if snapshot.emergency.latched:
             words = "blocked by stop"
+        elif snapshot.state is EngineState.RUNNING and snapshot.emergency.elsewhere:
+            words = "held, desk stopped"
         elif snapshot.state is EngineState.RUNNING and snapshot.gate:
             words = "held by the gate"
         is_halted = snapshot.state is EngineState.HALTED

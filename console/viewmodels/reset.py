@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from console.viewmodels.conditions import condition_words
 from console.viewmodels.formatting import clock_tenths, quantity
 from console.viewmodels.freshness import Engine
-from console.viewmodels.stop_progress import source_words
+from console.viewmodels.stop_progress import cause_words
 from engine.model.emergency import REBASES, Condition, ResetRequest
 from engine.model.ids import Symbol, TripId
 
@@ -87,7 +87,8 @@ class ResetSheetViewModel:
         trips = tuple(
             Choice(
                 id=str(trip.id),
-                text=f"{clock_tenths(trip.ts_ns)}  {source_words(trip.source)}: {trip.reason}",
+                text=f"{clock_tenths(trip.ts_ns)}"
+                f"  {cause_words(trip, node=snapshot.node)}: {trip.reason}",
                 is_ticked=str(trip.id) in self._trips,
             )
             for trip in snapshot.emergency.trips

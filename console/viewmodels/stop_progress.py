@@ -15,8 +15,10 @@ from engine.model.emergency import (
     EmergencySnapshot,
     EmergencyState,
     PositionProgress,
+    Scope,
     StageProgress,
     StageState,
+    Trip,
     TripSource,
 )
 
@@ -24,6 +26,7 @@ __all__ = [
     "STOP_COLUMNS",
     "StopProgressState",
     "StopProgressViewModel",
+    "cause_words",
     "details_text",
     "source_words",
 ]
@@ -66,6 +69,14 @@ def source_words(source: TripSource) -> str:
     return _SOURCES.get(source, source.value.replace("_", " "))
 
 
+def cause_words(trip: Trip, *, node: str) -> str:
+    """A trip's cause as read at `node`: where it was made elsewhere, it says where and for whom."""
+    words = source_words(trip.source)
+    if not trip.node or trip.node == node:
+        return f"{words}, for the whole desk" if trip.scope is Scope.DESK else words
+    return f"for the whole desk, at node {trip.node}, {words}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopProgressState:
     """Everything in the stop panel."""
@@ -94,7 +105,7 @@ class StopProgressViewModel:
         met = sum(1 for condition in conditions if condition.met)
         return StopProgressState(
             title=_title(emergency),
-            note=_note(emergency),
+            note=_note(emergency, node=engine.snapshot.node),
             stages=tuple(_stage(stage, emergency) for stage in emergency.stages),
             rows=tuple(_row(row, engine.snapshot.ts_ns) for row in emergency.positions),
             empty="No position was open at the press.",
@@ -117,11 +128,11 @@ def _title(emergency: EmergencySnapshot) -> str:
     return "Stop in progress"
 
 
-def _note(emergency: EmergencySnapshot) -> str:
+def _note(emergency: EmergencySnapshot, *, node: str) -> str:
     if not emergency.trips:
         return emergency.damage or emergency.reason
     first = min(emergency.trips, key=lambda trip: trip.ts_ns)
-    words = f"{clock_tenths(first.ts_ns)} {source_words(first.source)} · {first.reason}"
+    words = f"{clock_tenths(first.ts_ns)} {cause_words(first, node=node)} · {first.reason}"
     more = len(emergency.trips) - 1
     return f"{words} · and {more} more" if more else words
 
@@ -185,7 +196,8 @@ def details_text(engine: Engine) -> str:
     ]
     for trip in emergency.trips:
         when = clock_tenths(trip.ts_ns)
-        lines.append(f"Trip {trip.id}: {when} UTC, {source_words(trip.source)}: {trip.reason}")
+        cause = cause_words(trip, node=snapshot.node)
+        lines.append(f"Trip {trip.id}: {when} UTC, {cause}: {trip.reason}")
     lines.append(
         f"Positions open {emergency.positions_open}, orders open {emergency.orders_open}, "
         f"orders cancelled {emergency.orders_cancelled}, "

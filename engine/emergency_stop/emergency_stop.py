@@ -209,10 +209,11 @@ class EmergencyStop:
 
     def adopt(self, trip: Trip) -> bool:
         """Stop for a trip that was made elsewhere and keeps its id: another node's of scope desk,
-        or one that only the database knew. False when it is known, or was cleared here.
+        or one that only the database knew. False when it is known.
         """
-        if trip.id in self._cleared or any(known.id == trip.id for known in self._trips):
+        if any(known.id == trip.id for known in self._trips):
             return False
+        self._cleared.discard(trip.id)
         started_ns, was_latched = self._clock.monotonic_ns(), self._latched
         self._adopt(trip)
         self._latched_by_trip(was_latched=was_latched, started_ns=started_ns)

@@ -27,8 +27,8 @@ from engine.emergency_stop import EmergencyStop
 from engine.health import AlarmDesk
 from engine.kernel.emergency_records import EmergencyRecords
 from engine.kernel.storage import Storage
-from engine.model.emergency import Clearing, EmergencySnapshot, Trip, TripSource
-from engine.model.emergency_sets import UNKNOWN_NODE, EmergencySets, concerns
+from engine.model.emergency import Clearing, EmergencySnapshot, Scope, Trip, TripSource
+from engine.model.emergency_sets import UNKNOWN_NODE, EmergencySets
 from engine.model.events import DeskEmergencyChanged, Event
 from engine.model.ids import TripId
 from engine.model.limits import (
@@ -82,6 +82,7 @@ class DeskEmergency:
         self._holding: tuple[Trip, ...] = self._sets.holding(self._node)
         self._under_way: frozenset[TripId] = frozenset()
         self._found = FoundEmergency()
+        self._found_ids: frozenset[TripId] = frozenset()
         self._found_in_outage = -1
         self._settled_for: tuple[FoundEmergency, EmergencySets] | None = None
         self._read_ns: int | None = None
@@ -142,6 +143,12 @@ class DeskEmergency:
     def desk_why(self) -> str:
         """What the desk cannot be told or this node does not obey; empty when all is well."""
         parts = [f"{one} is not obeyed: {why}" for one, why in self._refused().items()]
+        if untold := ", ".join(self.untold()):
+            parts.append(
+                f"there is no Redis to tell the desk of {untold}: only this node was stopped"
+                if self._redis.is_standalone
+                else f"the desk does not know yet of {untold}; it is told as soon as Redis is there"
+            )
         if self._untold():
             parts.append(
                 "this node has no desk key, so its resets are not signed: other nodes stay blocked"
@@ -152,9 +159,18 @@ class DeskEmergency:
     def snapshot(self) -> EmergencySnapshot:
         """The stop's, with what holds entries for the desk."""
         shown = self._stop.snapshot()
-        if self._redis.is_standalone and not self._holding:
+        if not shown.latched and not self._holding and self._redis.is_standalone:
             return shown
-        return msgspec.structs.replace(shown, elsewhere=self._holding, desk_why=self.desk_why)
+        return msgspec.structs.replace(
+            shown, elsewhere=self._holding, desk_why=self.desk_why, untold=self.untold()
+        )
+
+    def untold(self) -> tuple[TripId, ...]:
+        """Uncleared trips that are not in Redis; without one, those that were meant for a desk."""
+        due = (t for t in self._sets.uncleared() if t.id not in self._found_ids)
+        if self._redis.is_standalone:
+            return tuple(trip.id for trip in due if trip.scope is Scope.DESK)
+        return tuple(trip.id for trip in due)
 
     # --- what happens here ----------------------------------------------------------------------
 
@@ -201,11 +217,7 @@ class DeskEmergency:
         if due and not self._stop.is_latched():
             listed = ", ".join(trip.id for trip in due)
             self._disagree(due[0].id, f"uncleared and not stopped for: {listed}")
-            self._obey(due)
-            if not self._stop.is_latched():
-                self._stop.trip(source=TripSource.DISAGREEMENT, reason=f"not cleared: {listed}")
-        else:
-            self._obey(due)
+        self._obey()
 
     async def compare_tables(self) -> None:
         """The database must say after a restart what the engine says now."""
@@ -215,7 +227,7 @@ class DeskEmergency:
         self._become(self._sets.plus(difference.unknown.trips.values()))
         if not any(trip.source is TripSource.DISAGREEMENT for trip in self._stop.trips):
             self._stop.trip(source=TripSource.DISAGREEMENT, reason=difference.why)
-        self._obey(self._sets.stopping(self._node))
+        self._obey()
 
     def _disagree(self, key: str, text: str) -> None:
         _log.error("the desk's emergency: %s", text)
@@ -261,7 +273,7 @@ class DeskEmergency:
         outage = len(self._redis.outages)
         if found is not self._found:
             self._look_for_hands(found, is_same_link=outage == self._found_in_outage)
-            self._found = found
+            self._found, self._found_ids = found, found.sets.ids
             self._merge(found)
         self._found_in_outage = outage
 
@@ -271,7 +283,7 @@ class DeskEmergency:
         if after == before:
             return
         self._become(after)
-        self._obey(after.stopping(self._node))
+        self._obey()
         news = after.minus(before)
         self.records.record(news, self._events(news), where="redis")
 
@@ -323,9 +335,9 @@ class DeskEmergency:
         self._holding = sets.holding(self._node)
         self._stop.note_cleared_elsewhere(sets.cleared)
 
-    def _obey(self, trips: tuple[Trip, ...] | list[Trip]) -> None:
-        for trip in trips:
-            if concerns(trip, self._node):
+    def _obey(self) -> None:
+        for trip in self._sets.stopping(self._node):
+            if trip.id not in self._under_way:
                 self._stop.adopt(trip)
 
     def _events(self, news: EmergencySets) -> tuple[Event, ...]:

@@ -115,7 +115,14 @@ def _emergency(latch: LatchState, status: dict[str, Any]) -> dict[str, Any]:
         "since": latch.trips[0].ts_ns if latch.trips else None,
         "paused": latch.paused,
         "trips": [
-            {"id": trip.trip_id, "source": trip.source, "reason": trip.reason, "ts_ns": trip.ts_ns}
+            {
+                "id": trip.trip_id,
+                "source": trip.source,
+                "reason": trip.reason,
+                "ts_ns": trip.ts_ns,
+                "scope": trip.scope,
+                "node": trip.node,
+            }
             for trip in latch.trips
         ],
         "positions_open": len(status.get("positions", [])),

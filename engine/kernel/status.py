@@ -51,6 +51,7 @@ def emergency_json(emergency: EmergencySnapshot) -> dict[str, Any]:
         # Those that latched this node first, then those of other nodes that hold its entries.
         "trips": [trip_json(trip) for trip in (*emergency.trips, *emergency.elsewhere)],
         "desk_why": emergency.desk_why,
+        "untold": list(emergency.untold),
         "positions_open": emergency.positions_open,
         "orders_open": emergency.orders_open,
     }

@@ -138,6 +138,8 @@ class EmergencySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: tuple[Trip, ...] = ()
     # What the desk cannot be told or does not obey, in words; empty when all is well.
     desk_why: str = ""
+    # Uncleared trips of which the rest of the desk does not know yet.
+    untold: tuple[TripId, ...] = ()
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ from engine.emergency_stop import (
 )
 from engine.latch import LatchFile, LatchState, LatchTrip, StopState
 from engine.model.config import Configuration
-from engine.model.emergency import EmergencySnapshot, EmergencyState, TripSource
+from engine.model.emergency import EmergencySnapshot, EmergencyState, Scope, TripSource
 from engine.model.errors import DataDirectoryInUse, EngineError
 from engine.model.events import Event
 from engine.model.instrument import paper_instrument
@@ -63,16 +63,19 @@ def offline_panic(
     *,
     reason: str,
     wait_s: float = 60.0,
+    scope: Scope = Scope.NODE,
     configuration: Configuration | None = None,
 ) -> dict[str, Any]:
     """Latch and flatten; the answer has the shape that `seawall panic --json` prints.
 
-    `ok` is true when the account is flat by the venue's own books.
+    `ok` is true when the account is flat by the venue's own books. With scope desk it is never
+    true: from here nobody but this node can be stopped; the engine tells the desk when it starts.
     """
     panic = _Panic(
         data_dir=data_dir,
         reason=reason,
         wait_s=wait_s,
+        scope=scope,
         configuration=configuration or Configuration(),
         clock=SystemClock(),
     )
@@ -88,12 +91,14 @@ class _Panic:
         data_dir: Path,
         reason: str,
         wait_s: float,
+        scope: Scope,
         configuration: Configuration,
         clock: Clock,
     ) -> None:
         self._data_dir = data_dir
         self._reason = reason
         self._wait_s = wait_s
+        self._scope = scope
         self._configuration = configuration
         self._clock = clock
         self._ids = IdSource()
@@ -105,7 +110,7 @@ class _Panic:
         """Latch, then close, or see to it that the engine does."""
         self._deadline_ns = self._clock.monotonic_ns() + round(self._wait_s * 1_000_000_000)
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        not_latched = self._write_latch()
+        not_latched = [*self._write_latch(), *self._not_told()]
         while True:
             try:
                 self._lock.acquire()
@@ -129,6 +134,7 @@ class _Panic:
             source=TripSource.COMMAND_LINE.value,
             reason=self._reason,
             ts_ns=self._clock.now_ns(),
+            scope=self._scope.value,
         )
 
         def change(old: LatchState) -> LatchState:
@@ -158,6 +164,15 @@ class _Panic:
             why = f"the latch file could not be written: {error}"
             return [{"condition": "latch_file", "why": why}]
         return []
+
+    def _not_told(self) -> Unmet:
+        if self._scope is Scope.NODE:
+            return []
+        why = (
+            "only this node was stopped: no engine answers here that could tell the desk. Stop the"
+            " other nodes at theirs; this one's engine tells them when it starts or wakes up"
+        )
+        return [{"condition": "desk", "why": why}]
 
     # --- An engine that does not answer ---------------------------------------------------------
 
@@ -289,6 +304,7 @@ def _from_file(state: LatchState) -> dict[str, Any]:
                 "reason": trip.reason,
                 "ts_ns": trip.ts_ns,
                 "scope": trip.scope,
+                "node": trip.node,
             }
             for trip in state.trips
         ],
@@ -312,6 +328,7 @@ def _from_snapshot(shot: EmergencySnapshot) -> dict[str, Any]:
                 "reason": trip.reason,
                 "ts_ns": trip.ts_ns,
                 "scope": trip.scope.value,
+                "node": trip.node,
             }
             for trip in shot.trips
         ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from engine.model.values import Side
 from engine.redis_link import EMERGENCY_KEY
 from engine.runtime import SystemClock
 from tests.desk import ETH, Desk
+from tests.faults.byte_proxy import ByteProxy
 from tests.faults.link_desk import flush
 from tests.real_redis import RealRedis
 from tests.waiting import eventually
@@ -398,9 +399,6 @@ async def test_a_signed_reset_is_not_obeyed_by_a_node_without_the_key(
             assert "no desk key" in beta.kernel.parts.desk_emergency.desk_why
 
 
-Step = Callable[[Desk, Desk], Awaitable[None]]
-
-
 async def test_a_node_that_was_away_obeys_what_it_missed_before_it_trades(
     tmp_path: Path, redis_server: RealRedis
 ) -> None:
@@ -417,3 +415,90 @@ async def test_a_node_that_was_away_obeys_what_it_missed_before_it_trades(
             await _flat(beta)
             assert [t.id for t in beta.kernel.parts.stop.trips] == [trip.id]
             assert beta.entries_at_venue() == 1
+
+
+async def test_a_stop_pressed_as_redis_dies_waits_for_nobody_and_reaches_the_desk(
+    tmp_path: Path, redis_server: RealRedis
+) -> None:
+    async with _two(tmp_path, redis_server) as (alpha, beta):
+        await alpha.enter()
+        await beta.enter()
+        redis_server.kill()
+        trip = alpha.kernel.client.trip(
+            source=TripSource.BUTTON, reason="as it died", scope=Scope.DESK
+        )
+        await _flat(alpha)
+        assert not _latched(beta)
+        assert trip.id in emergency_json(alpha.kernel.client.snapshot().emergency)["untold"]
+        redis_server.restart()
+        await eventually(lambda: _latched(beta), timeout_s=15)
+        await _flat(beta)
+        assert [one.id for one in beta.kernel.parts.stop.trips] == [trip.id]
+        await eventually(lambda: not alpha.kernel.client.snapshot().emergency.untold)
+
+
+async def test_a_frozen_server_holds_up_neither_a_stop_nor_a_reset(
+    tmp_path: Path, redis_server: RealRedis
+) -> None:
+    """Goal: flat and reset while Redis does not answer; both count for the desk when it does."""
+    async with _two(tmp_path, redis_server) as (alpha, beta):
+        await alpha.enter()
+        redis_server.freeze()
+        trip = alpha.kernel.client.trip(
+            source=TripSource.BUTTON, reason="nobody answers", scope=Scope.DESK
+        )
+        await _flat(alpha)
+        closed = min(
+            event.ts_ns
+            for event in alpha.heard(ev.OrderIntended)
+            if event.purpose == "emergency_close"
+        )
+        assert closed - trip.ts_ns < 500_000_000
+        assert (await _reset(alpha)).ok
+        later = beta.kernel.client.trip(source=TripSource.CHORD, reason="not shown to alpha")
+        await eventually(lambda: not alpha.kernel.parts.redis.is_up(), timeout_s=5)
+        redis_server.thaw()
+        for desk in (alpha, beta):
+            await eventually(lambda desk=desk: _uncleared(desk) == {later.id}, timeout_s=15)
+        # The cleared trip of the desk came with its clearing: it stopped nobody any more.
+        assert [one.id for one in beta.kernel.parts.stop.trips] == [later.id]
+        assert not _latched(alpha)
+        assert alpha.state() is EngineState.READY
+        await eventually(lambda: "trip_uncleared" in alpha.gate(), timeout_s=5)
+
+
+async def test_a_trip_overtakes_a_long_replay(tmp_path: Path, redis_server: RealRedis) -> None:
+    """Goal: 12,000 events are pending, the way to Redis is slow, and the stop is at once."""
+    (tmp_path / "proxy").mkdir()
+    proxy = ByteProxy(upstream=redis_server.socket_path, folder=tmp_path / "proxy")
+    async with (
+        proxy,
+        _engine(tmp_path / "a", "alpha", redis_server.url) as alpha,
+        _engine(tmp_path / "b", "beta", proxy.url) as beta,
+    ):
+        await beta.enter()
+        redis_server.kill()
+        await eventually(lambda: not beta.kernel.parts.redis.is_up())
+        parts = beta.kernel.parts
+        for number in range(12_000):
+            parts.bus.emit(
+                ev.EngineStateChanged(**parts.stamper(), state="running", why=f"pending {number}")
+            )
+            if number % 500 == 0:
+                await parts.bus.room()
+        trip = alpha.kernel.client.trip(
+            source=TripSource.BUTTON, reason="not shown to beta", scope=Scope.DESK
+        )
+        # 4 kB in 4 ms: a replay of some megabytes takes seconds.
+        proxy.delay_s, proxy.piece_bytes_max = 0.004, 4_096
+        redis_server.restart()
+        await eventually(lambda: _latched(beta), timeout_s=20)
+        assert [one.id for one in parts.stop.trips] == [trip.id]
+        left = parts.storage.journal.pending
+        assert left > 8_000, "the replay had nearly ended: this proves nothing"
+        await _flat(beta)
+        proxy.heal()
+        await eventually(lambda: parts.storage.journal.pending == 0, timeout_s=30)
+        # Of the start, then of the recovery.
+        order = [e.step for e in beta.heard(ev.RecoveryStep) if e.step in {"trips", "replay"}]
+        assert order == ["trips", "replay", "trips", "replay"]
