@@ -234,7 +234,7 @@ def _journal(snapshot: EngineSnapshot, buffer: BufferState) -> PartState:
     if replay_s is not None and rate is not None:
         facts += [
             Fact(name="Last replay", value=f"{whole(round(replay_s * rate))} events"),
-            Fact(name="took", value=f"{milliseconds(replay_s * 1000)}, {whole(round(rate))}/s"),
+            Fact(name="Replay took", value=f"{milliseconds(replay_s * 1000)}, {whole(round(rate))}/s"),
         ]
     return PartState(
         chip=ChipState(text=""), cause="", facts=tuple(facts), note=buffer.direction or calm

@@ -57,7 +57,7 @@ POSITION_COLUMNS: Final = (
     Column(title="Mark", width_px=82, is_number=True),
     Column(title="P&L, unrealised", width_px=110, is_number=True),
     Column(title="% of limit", width_px=76, is_number=True),
-    Column(title="Stop resting", width_px=108, is_number=True),
+    Column(title="Stop resting", width_px=152, is_number=True),
 )
 
 
@@ -113,12 +113,24 @@ class PositionsViewModel:
             Cell(text=str(position.symbol)),
             Cell(text=position.side.upper()),
             Cell(text=quantity(position.quantity)),
-            Cell(text=price(position.entry_price)),
+            Cell(text=price(_average(position))),
             Cell(text=mark, is_dim=is_dim),
             Cell(text=unrealised, is_dim=is_dim),
             Cell(text=used, tone=_limit_tone(position.limit_used)),
             _protected(position),
         )
+
+
+def _average(position: PositionSnapshot) -> Decimal:
+    """The entry price is an average; one digit more than the mark has says enough of it."""
+    if position.mark_price is None:
+        return position.entry_price
+    exponent = position.mark_price.as_tuple().exponent
+    if not isinstance(exponent, int) or position.entry_price.is_nan():
+        return position.entry_price
+    step = Decimal(1).scaleb(min(0, exponent) - 1)
+    rounded = position.entry_price.quantize(step)
+    return rounded if rounded != position.entry_price else position.entry_price
 
 
 def _limit_tone(used: Decimal | None) -> Tone:

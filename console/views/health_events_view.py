@@ -24,6 +24,7 @@ __all__ = ["HealthEventsView"]
 
 _GAP_PX: Final = 8
 _CHART_PX: Final = 112
+_FRAME_PX: Final = 40  # Margins, and the scroll bar of a long table.
 
 
 class HealthEventsView(QWidget):
@@ -65,7 +66,7 @@ class HealthEventsView(QWidget):
         head.addWidget(self._chart, 4)
         self._bus.add_layout(head)
         self._bus.add(self._types, 1)
-        self._bus.setMinimumWidth(self._types.natural_width() + 28)
+        self._bus.setMinimumWidth(self._types.natural_width() + _FRAME_PX)
         self._letters_panel.add(self._letters, 1)
         self._letters_panel.add(self._detail)
         foot = QHBoxLayout()

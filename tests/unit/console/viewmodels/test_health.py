@@ -146,7 +146,7 @@ def test_the_journal_says_how_fast_its_last_replay_was() -> None:
     )
     facts = links_of(snapshot).journal.facts
     assert value(facts, "Last replay") == "12\u2009000 events"
-    assert value(facts, "took") == "800 ms, 15\u2009000/s"
+    assert value(facts, "Replay took") == "800 ms, 15\u2009000/s"
     assert next(fact for fact in facts if fact.name == "Dead letters").tone is Tone.HIGH
 
 
