@@ -1,8 +1,12 @@
 """Pictures of every page in its main states, from a real engine driven through its own door.
 
 What: opens the window offscreen, waits for the engine to trade, and photographs the overview, the
-policy page with and without a draft, the question on quitting, the stop, the flat desk, the reset
-sheet and READY, in the order in which an operator would meet them. Nothing is drawn from examples.
+policy page with and without a draft, both halves of the Health page, an outage of Redis, the
+question on quitting, the stop, the flat desk, the reset sheet and READY, in the order in which an
+operator would meet them. Nothing is drawn from examples but one thing: the outage is staged, since
+the command ends nobody's server. The engine's own snapshots are shown with the link's figures
+replaced; the pictures of a server that was really killed are the tests'
+(`tests/e2e/console_in_an_outage.py`).
 Units: seconds for waits, pixels for sizes. Fails: a state the engine does not reach in its time is
 photographed as it is, and the file's name stays: the picture then shows what was there.
 """
@@ -12,27 +16,112 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
+import msgspec
 from PySide6.QtWidgets import QApplication, QLineEdit
 
 from console.bootstrap import BuildEngine, make_application
 from console.qt import ConsoleEventLoop
 from console.theme import THEMES, LiveTheme
 from console.window import MainWindow
+from engine.api import EngineClient
 from engine.model.emergency import EmergencyState, ResetRequest
-from engine.model.snapshots import EngineSnapshot, EngineState
+from engine.model.snapshots import EngineSnapshot, EngineState, LinkState, OutageSnapshot
 
 __all__ = ["photograph"]
 
 _SETTLE_S: Final = 0.3
 _POLL_S: Final = 0.05
+_STAGED_S: Final = 3.0  # Long enough for the buffer's direction to be told.
+_STAGED_EVENTS_PER_S: Final = 180
+_STAGED_BACKLOG: Final = 5_400
 DEFAULT_SIZE: Final = (1366, 700)
+
+
+Stage = Callable[[EngineSnapshot], EngineSnapshot]
+
+
+class _StagedClient:
+    """The engine's own door, but for what a stage replaces in its snapshots."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+        self.stage: Stage = lambda snapshot: snapshot
+
+    def snapshot(self) -> EngineSnapshot:
+        return self.stage(self._client.snapshot())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def _link_as(snapshot: EngineSnapshot, pending: int, **fields: Any) -> EngineSnapshot:
+    """The snapshot with its Redis link, and what waits for it, replaced."""
+    redis = msgspec.structs.replace(snapshot.redis, **fields)
+    shared = {"state", "cause", "down_s", "tries"} & set(fields)
+    links = tuple(
+        msgspec.structs.replace(link, **{name: fields[name] for name in shared})
+        if link.name == "redis"
+        else link
+        for link in snapshot.links
+    )
+    journal = msgspec.structs.replace(
+        snapshot.journal,
+        pending=pending,
+        acknowledged=max(0, snapshot.journal.written - pending),
+        written=max(snapshot.journal.written, pending),
+        bytes=snapshot.journal.bytes + 400 * pending,
+        oldest_pending_age_s=max(0.1, pending / _STAGED_EVENTS_PER_S),
+    )
+    return msgspec.structs.replace(snapshot, redis=redis, links=links, journal=journal)
+
+
+def _down_since(began_ns: int) -> Stage:
+    """Redis has been away for a while, and what is written waits for it."""
+
+    def stage(snapshot: EngineSnapshot) -> EngineSnapshot:
+        down_s = 9.0 + (snapshot.monotonic_ns - began_ns) / 1e9
+        cause = "nothing listens at its address"
+        down = _link_as(
+            snapshot,
+            round(down_s * _STAGED_EVENTS_PER_S),
+            state=LinkState.DOWN,
+            cause=cause,
+            down_s=down_s,
+            tries=round(down_s),
+            was_up=True,
+        )
+        from_ns = snapshot.ts_ns - round(down_s * 1e9)
+        outage = OutageSnapshot(from_ns=from_ns, to_ns=None, cause=cause)
+        history = msgspec.structs.replace(snapshot.link_history, outages=(outage,), outages_total=1)
+        return msgspec.structs.replace(down, link_history=history)
+
+    return stage
+
+
+def _replaying_since(began_ns: int) -> Stage:
+    """Redis is back, and what waited goes out."""
+
+    def stage(snapshot: EngineSnapshot) -> EngineSnapshot:
+        passed_s = (snapshot.monotonic_ns - began_ns) / 1e9
+        left = max(1, round(_STAGED_BACKLOG * (1.0 - passed_s / (2 * _STAGED_S))))
+        return _link_as(
+            snapshot,
+            left,
+            state=LinkState.REPLAYING,
+            cause="reconnected",
+            replay_remaining=left,
+            replay_total=_STAGED_BACKLOG,
+        )
+
+    return stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Session:
     window: MainWindow
+    client: _StagedClient
     folder: Path
     suffix: str
     written: list[Path]
@@ -46,6 +135,16 @@ class _Session:
         if not self.window.grab().save(str(path)):
             raise OSError(f"cannot write {path}")
         self.written.append(path)
+
+    async def staged(self, stage: Callable[[int], Stage], *pages: tuple[str, str]) -> None:
+        """Show the engine with this stage for a while, photograph pages of it, and end it."""
+        self.client.stage = stage(self.client.snapshot().monotonic_ns)
+        self.window.show_page("overview")
+        await asyncio.sleep(_STAGED_S)
+        for page, name in pages:
+            self.window.show_page(page)
+            await self.keep(name)
+        self.client.stage = lambda snapshot: snapshot
 
     async def until(self, is_there: Callable[[EngineSnapshot], bool], wait_s: float) -> None:
         """Wait for the engine to reach a state, for so long."""
@@ -100,8 +199,9 @@ async def _shoot(
     warm_up_s: float,
 ) -> list[Path]:
     engine = await build()
+    client = _StagedClient(engine.client)
     window = MainWindow(
-        client=engine.client,
+        client=cast(EngineClient, client),
         theme=theme,
         application=application,
         loop=asyncio.get_running_loop(),
@@ -110,11 +210,12 @@ async def _shoot(
     window.show()
     window.begin()
     suffix = f"{theme.current.name}_{size[0]}x{size[1]}"
-    session = _Session(window=window, folder=folder, suffix=suffix, written=[])
+    session = _Session(window=window, client=client, folder=folder, suffix=suffix, written=[])
     try:
         await engine.start()
         await session.until(lambda now: bool(now.positions), warm_up_s)
         await _pages(session)
+        await _outage(session)
         await _stop_and_reset(session)
     finally:
         await window.end()
@@ -136,11 +237,24 @@ async def _pages(session: _Session) -> None:
             editor.textEdited.emit(text)
     await session.keep("policy_draft")
     window.policy_view.discard_pressed.emit()
+    window.show_page("health")
+    await session.keep("health_links")
+    window.health_view.show_part("events")
+    await session.keep("health_events")
+    window.health_view.show_part("links")
     window.show_page("overview")
     if window.engine is not None and window.engine.snapshot.positions:
         window.request_close()
         await session.keep("quit_question")
         window.sheets.dismiss()
+
+
+async def _outage(session: _Session) -> None:
+    await session.staged(
+        _down_since, ("overview", "overview_redis_down"), ("health", "health_redis_down")
+    )
+    await session.staged(_replaying_since, ("overview", "overview_replaying"))
+    session.window.show_page("overview")
 
 
 async def _stop_and_reset(session: _Session) -> None:

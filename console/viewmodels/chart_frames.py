@@ -73,7 +73,7 @@ class ChartsViewModel:
         currency = engine.snapshot.currency
         equity = grouped(f"{risk.equity:.2f}")
         return ChartState(
-            note=f"equity {equity} {currency} · peak {grouped(f'{risk.peak:.2f}')}",
+            note=f"equity {equity} {currency} · peak {grouped(f'{risk.peak:.0f}')}",
             limits=limits,
             band=(0.0, soft / 2),
             low=low,

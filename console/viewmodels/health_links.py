@@ -30,6 +30,7 @@ from engine.model.limits import POLICY_STALE_AFTER_S
 from engine.model.snapshots import (
     DatabaseSnapshot,
     EngineSnapshot,
+    JournalSnapshot,
     LinkState,
     RecoverySnapshot,
     RecoveryStepSnapshot,
@@ -234,11 +235,33 @@ def _journal(snapshot: EngineSnapshot, buffer: BufferState) -> PartState:
     if replay_s is not None and rate is not None:
         facts += [
             Fact(name="Last replay", value=f"{whole(round(replay_s * rate))} events"),
-            Fact(name="Replay took", value=f"{milliseconds(replay_s * 1000)}, {whole(round(rate))}/s"),
+            Fact(
+                name="Replay took", value=f"{milliseconds(replay_s * 1000)}, {whole(round(rate))}/s"
+            ),
         ]
+    facts += _losses(journal)
     return PartState(
-        chip=ChipState(text=""), cause="", facts=tuple(facts), note=buffer.direction or calm
+        chip=ChipState(text=""),
+        cause=_shed_words(journal),
+        facts=tuple(facts),
+        note=buffer.direction or calm,
     )
+
+
+def _losses(journal: JournalSnapshot) -> list[Fact]:
+    """What is shown only when it happened."""
+    counts = (
+        ("Given up", journal.shed, Tone.HIGH),
+        ("Held in memory", journal.held, Tone.HIGH),
+        ("Lost", journal.lost, Tone.CRITICAL),
+    )
+    return [Fact(name=name, value=whole(count), tone=tone) for name, count, tone in counts if count]
+
+
+def _shed_words(journal: JournalSnapshot) -> str:
+    """What the journal gave up at its cap, by type, the most of one first."""
+    types = sorted(journal.shed_types.items(), key=lambda item: -item[1])
+    return f"given up: {', '.join(f'{whole(n)} {kind}' for kind, n in types)}" if types else ""
 
 
 def _policy(snapshot: EngineSnapshot, row: LinkRow, age_max_s: float) -> PartState:
@@ -246,11 +269,11 @@ def _policy(snapshot: EngineSnapshot, row: LinkRow, age_max_s: float) -> PartSta
     cause = row.cause
     if policy.age_s > age_max_s:
         cause = "too old: entries are held until it is confirmed"
-    elif policy.age_s > POLICY_STALE_AFTER_S:
+    elif policy.conflict is None and policy.age_s > POLICY_STALE_AFTER_S:
         cause = f"{row.cause}; entries are held in {duration(age_max_s - policy.age_s)}"
     return PartState(
         chip=row.chip,
-        cause=cause,
+        cause=cause or policy.note,
         facts=(
             Fact(name="Source", value=policy.source),
             Fact(name="Confirmed", value=f"{age(policy.age_s)} ago"),

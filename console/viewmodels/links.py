@@ -61,8 +61,10 @@ def link_chip(link: LinkSnapshot, *, down_s: float | None, remaining: int = 0) -
 
 
 def policy_chip(policy: PolicySnapshot) -> ChipState:
-    """Whether its authority has confirmed the policy lately."""
-    if policy.age_s > POLICY_STALE_AFTER_S:
+    """Whether its authority has confirmed the policy lately, and to one side only."""
+    if policy.conflict is not None:
+        return ChipState(text="CONFLICT", tone=Tone.HIGH)
+    if policy.stale or policy.age_s > POLICY_STALE_AFTER_S:
         return ChipState(text=f"STALE {duration(policy.age_s)}", tone=Tone.HIGH)
     return ChipState(text="CONFIRMED")
 
@@ -150,13 +152,19 @@ def _detail(link: LinkSnapshot) -> str:
 
 def _policy_row(policy: PolicySnapshot) -> LinkRow:
     chip = policy_chip(policy)
-    is_stale = chip.tone is not Tone.NEUTRAL
+    cause = ""
+    if policy.conflict is not None:
+        count = len(policy.conflict.fields)
+        fields = "one field" if count == 1 else f"{count} fields"
+        cause = f"{fields} changed on both sides of an outage; the stricter value holds"
+    elif chip.tone is not Tone.NEUTRAL:
+        cause = policy.note or f"the last good copy is in force, from the {policy.source}"
     return LinkRow(
         name="policy",
         title="Policy",
         chip=chip,
         detail=f"{policy.source}, {age(policy.age_s)}",
-        cause=f"the last good copy is in force, from the {policy.source}" if is_stale else "",
+        cause=cause,
     )
 
 

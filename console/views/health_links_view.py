@@ -78,7 +78,7 @@ class HealthLinksView(QWidget):
         self._journal = _Part(
             "Journal, the buffer in front of Redis",
             theme=theme,
-            columns=2,
+            columns=3,
             rows=4,
             name="Oldest waiting",
         )

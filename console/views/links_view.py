@@ -113,7 +113,7 @@ class LinksView(Panel):
         column.addWidget(self._bar)
         column.addLayout(figures)
         column.addWidget(self._trend, 1)
-        self.add(self._buffer)
+        self.add(self._buffer, 2)
 
     def show_rows(self, rows: tuple[LinkRow, ...]) -> None:
         """Show one row per link, in this order."""

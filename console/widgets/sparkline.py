@@ -35,7 +35,7 @@ class Sparkline(QWidget):
         self._peak = 0.0
         self._span_s = _SPANS_S[0]
         self.setMinimumHeight(SPARKLINE_MIN_PX)
-        self.setMaximumHeight(72)
+        self.setMaximumHeight(120)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName(name)
         theme.changed.connect(self.update)

@@ -113,6 +113,11 @@ def _picture(window: MainWindow) -> Any:
     return window.screen().grabWindow(window.winId())
 
 
+def _is_recovered(now: EngineSnapshot) -> bool:
+    recovery = now.link_history.recovery
+    return recovery is not None and recovery.finished_ns is not None
+
+
 async def _go_through(outage: Outage, server: RealRedis, road: ByteProxy, outage_s: float) -> None:
     await outage.until(lambda now: now.redis.state is LinkState.UP and bool(now.positions))
     await outage.until(lambda now: now.journal.written > 300)
@@ -129,10 +134,8 @@ async def _go_through(outage: Outage, server: RealRedis, road: ByteProxy, outage
     await outage.until(lambda now: now.redis.replay_remaining < 0.7 * now.redis.replay_total)
     await outage.keep("4_replaying", "overview", "health-links")
     road.delay_s = 0.0
-    await outage.until(lambda now: now.link_history.recovery is not None)
     await outage.until(lambda now: now.redis.state is LinkState.UP and now.journal.pending < 200)
-    recovered = lambda now: now.link_history.recovery.finished_ns is not None  # noqa: E731
-    await outage.until(recovered)
+    await outage.until(_is_recovered)
     await outage.keep("5_recovered", "overview", "health-links", "health-events")
 
 

@@ -150,6 +150,16 @@ def test_the_journal_says_how_fast_its_last_replay_was() -> None:
     assert next(fact for fact in facts if fact.name == "Dead letters").tone is Tone.HIGH
 
 
+def test_what_the_journal_gave_up_is_told_by_type() -> None:
+    snapshot = altered(
+        running_snapshot(), "journal", shed=14, shed_types={"signal.received": 12, "x.y": 2}, lost=1
+    )
+    part = links_of(snapshot).journal
+    assert part.cause == "given up: 12 signal.received, 2 x.y"
+    assert value(part.facts, "Given up") == "14"
+    assert next(fact for fact in part.facts if fact.name == "Lost").tone is Tone.CRITICAL
+
+
 @pytest.mark.parametrize(
     ("age_s", "chip", "cause"),
     [

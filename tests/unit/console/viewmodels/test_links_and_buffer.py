@@ -14,7 +14,12 @@ from console.viewmodels.buffer import BufferState, BufferViewModel
 from console.viewmodels.freshness import Engine
 from console.viewmodels.links import LinkRow, LinksViewModel
 from console.viewmodels.movement import Movement
-from engine.model.snapshots import EngineSnapshot, LinkState
+from engine.model.snapshots import (
+    EngineSnapshot,
+    LinkState,
+    PolicyConflictSnapshot,
+    PolicySideSnapshot,
+)
 from tests.fakes.engine_client import (
     LINKS,
     down_snapshot,
@@ -125,6 +130,15 @@ def test_the_policy_says_where_it_was_confirmed_and_when() -> None:
     stale = row(msgspec.structs.replace(running_snapshot(), policy=policy), "policy")
     assert (stale.chip.text, stale.chip.tone) == ("STALE 34 s", Tone.HIGH)
     assert "last good copy" in stale.cause
+
+
+def test_a_policy_changed_on_both_sides_is_a_conflict_and_says_what_holds() -> None:
+    side = PolicySideSnapshot(version=7, author="op1", node="desk", ts_ns=1, reason="r")
+    conflict = PolicyConflictSnapshot(sides=(side, side), fields={"max_leverage": ("3", "5")})
+    policy = msgspec.structs.replace(running_snapshot().policy, conflict=conflict)
+    shown = row(msgspec.structs.replace(running_snapshot(), policy=policy), "policy")
+    assert (shown.chip.text, shown.chip.tone) == ("CONFLICT", Tone.HIGH)
+    assert shown.cause == "one field changed on both sides of an outage; the stricter value holds"
 
 
 # --- the buffer ---------------------------------------------------------------------------------
