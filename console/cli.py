@@ -171,11 +171,18 @@ def set_up_logging(data_dir: Path | None, level: str, *, name: str = "seawall.lo
 
 def _console(configuration: Configuration, data_dir: Path) -> int:
     try:
-        ControlClient(data_dir).call("show", {}, timeout_s=_ANSWER_S)
+        shown = ControlClient(data_dir).call("show", {}, timeout_s=_ANSWER_S)["ok"]
     except NoEngine:
         pass  # Nobody is there: we are the first.
+    except CommandFailed:
+        return _say(
+            "an engine without a window runs with this data directory; `seawall status`, `halt`,"
+            " `panic` and all other commands act on it",
+            1,
+        )
     else:
-        return _say("already running with this data directory; its window was asked forward", 0)
+        what = "was asked forward" if shown else "is about to open"
+        return _say(f"already running with this data directory; its window {what}", 0)
     # Late, so that a command without a window never loads Qt.
     from console.bootstrap import run_console
 

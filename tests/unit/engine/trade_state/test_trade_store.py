@@ -267,6 +267,48 @@ async def test_trades_are_saved_found_listed_and_deleted(desk: Desk) -> None:
     assert await store.get(TradeId("t-7")) is None
 
 
+async def test_many_callers_at_once_see_and_leave_whole_changes(desk: Desk) -> None:
+    """Goal: concurrent callers are safe. Method: forty tasks that write, read, delete and edit the
+    same things without waiting for each other; every answer is counted and compared at the end.
+    """
+    store, seen, won = desk.store, 0, 0
+    booked_once: list[int] = []
+
+    async def caller(number: int) -> None:
+        nonlocal seen, won
+        for turn in range(10):
+            await asyncio.gather(
+                store.save(trade("shared", realised=str(number)), [event(f"e-{number}-{turn}")]),
+                store.save(trade(f"own-{number}-{turn}")),
+                store.append_audit(who=f"{number}", what="w", why="y", where="t", ts_ns=turn),
+            )
+            found = await store.get(TradeId("shared"))
+            assert found is not None
+            assert found.realised in {Decimal(other) for other in range(40)}
+            listed = await store.list_open_trades()
+            seen += found.trade_id in {one.trade_id for one in listed}
+            if await store.record_fill(order(turn + 1), booked(turn + 1), []):
+                booked_once.append(turn)
+            try:
+                await store.record_policy_version(policy(turn + 1), turn)
+                won += 1
+            except PolicyConflict:
+                pass
+            if turn % 2:
+                assert await store.delete(TradeId(f"own-{number}-{turn}"))
+
+    await asyncio.gather(*(caller(number) for number in range(40)))
+    assert seen == 400
+    assert sorted(booked_once) == list(range(10)), "an execution was booked twice or never"
+    assert won == 10, "two editors won the same version, or nobody did"
+    left = {one.trade_id for one in await store.list_open_trades()}
+    assert left == {"shared", "t-1"} | {f"own-{n}-{t}" for n in range(40) for t in range(0, 10, 2)}
+    assert len(await desk.store.history.audit(limit=1_000)) == 400 + won
+    assert await store.verify_audit() is None
+    journaled = [row[0] for row in await desk.reader.fetch_all("SELECT event_id FROM outbox")]
+    assert sorted(journaled) == sorted(f"e-{n}-{t}" for n in range(40) for t in range(10))
+
+
 @pytest.mark.parametrize(
     ("results", "streak"),
     [([], 0), (["1"], 0), (["-1", "1", "-1", "-2"], 2), (["-1", "-1"], 2), (["-1", "0"], 0)],
