@@ -137,7 +137,7 @@ async def _at_or_before(
 ) -> StreamId:
     """The newest of our entries that is not after `position`, in whatever epoch it was written."""
     below = ours
-    while entries := await stream.newest(below, REPLAY_BATCH_MAX):
+    while position and (entries := await stream.newest(below, REPLAY_BATCH_MAX)):
         for entry in await _ours_among(journal, entries, position):
             if entry.id.seq <= position:
                 return entry.id
