@@ -26,6 +26,7 @@ BENCHMARKS: Sequence[str] = (
     "redis_replay",
     "outage_detect",
     "resume",
+    "policy_fresh",
     "breach_to_stop",
     "press_to_block",
     "loop_lag",

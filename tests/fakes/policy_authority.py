@@ -24,6 +24,7 @@ class FakeAuthority:
         self.journal: list[PolicyChanged] = []
         self.kept: tuple[int, tuple[Revision, ...]] | None = None
         self.down = False
+        self.own_line = "desk:1"
 
     async def heads(self) -> tuple[int, tuple[Revision, ...]] | None:
         await self._answer()
@@ -31,7 +32,7 @@ class FakeAuthority:
 
     async def line(self) -> str:
         await self._answer()
-        return "desk:1"
+        return self.own_line
 
     async def newest(self) -> PolicyDocument | None:
         await self._answer()
