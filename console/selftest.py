@@ -55,6 +55,7 @@ RESOURCES: Final = (
     "migrations/0003_trade_state.sql",
     "migrations/0004_standing.sql",
     "migrations/0005_journal_shed.sql",
+    "migrations/0006_commands.sql",
     "styles/console.qss",
 )
 _NS: Final = 1_000_000_000

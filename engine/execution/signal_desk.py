@@ -57,13 +57,17 @@ class SignalDesk:
     def counts(self) -> SignalCounts:
         return SignalCounts(**self._counts, pending=len(self._queue) + self._entering)
 
-    def submit(self, signal: Signal) -> None:
-        """Take a signal; never waits."""
+    def received(self, signal: Signal) -> ev.SignalEvent:
+        """The event of its arrival, for whoever makes it durable before the signal is submitted."""
+        return self._event(ev.SignalReceived, signal)
+
+    def submit(self, signal: Signal, *, received: ev.SignalEvent | None = None) -> None:
+        """Take a signal; never waits. `received`: its arrival's event, which is in the journal."""
         if signal.is_exit:
             self._tasks.spawn(f"exit {signal.symbol}", self._exit(signal))
             return
         self._counts["received"] += 1
-        announce(self._bus, self._event(ev.SignalReceived, signal))
+        announce(self._bus, received or self.received(signal), journaled=received is not None)
         offer = self._queue.offer(signal, capacity=self._profile().signal_queue)
         if offer.victim is not None:
             self._counts["dropped"] += 1

@@ -287,6 +287,20 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "End one of the two, or give one another name in [node].",
     ),
     _row(
+        "COMMAND_REFUSED",
+        2,
+        "A command from the bus was refused",
+        "It was not carried out; its sender is not proven, or it was a stop that made no sense.",
+        "Find out who sent it; check the desk key and the clock there; stop if in doubt.",
+    ),
+    _row(
+        "COMMANDS_UNREADABLE",
+        2,
+        "The commands stream cannot be read",
+        "Nobody on the bus can stop this node, and after an outage entries are held.",
+        "Put the stream or the rights of our user right; stop from here if you must.",
+    ),
+    _row(
         "DEAD_LETTER",
         2,
         "Redis refused an event for good",

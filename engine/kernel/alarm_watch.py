@@ -154,6 +154,9 @@ class AlarmWatch:
             redis = parts.redis.snapshot()
             self._state("NODE_NAME_IN_USE", redis.cause if redis.name_in_use else "")
             self._state("STREAM_NOT_OURS", redis.foreign)
+            if (commands := redis.commands) is not None:
+                self._state("COMMAND_REFUSED", commands.alarming)
+                self._state("COMMANDS_UNREADABLE", commands.fault)
             down = redis.state in {LinkState.DOWN, LinkState.CONNECTING}
             away = down and not redis.name_in_use
             self._state("REDIS_DOWN", redis.cause or "no connection" if away else "")

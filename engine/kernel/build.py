@@ -42,7 +42,7 @@ from engine.kernel.desk_emergency import DeskEmergency
 from engine.kernel.gatekeeper import Gatekeeper, InfrastructureParts, RiskParts
 from engine.kernel.kernel import Kernel
 from engine.kernel.keyring_vault import KeyringVault
-from engine.kernel.keys import find_desk_key, read_desk_key
+from engine.kernel.keys import FoundKey, find_desk_key, read_desk_key
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
@@ -55,6 +55,7 @@ from engine.kernel.taking_back import TakingBack
 from engine.model.desk_key import DeskKey
 from engine.model.events import Event, MarketTick
 from engine.model.instrument import paper_instrument
+from engine.model.limits import COMMAND_STOPS_REMEMBERED
 from engine.model.orders import OrderRecord, OrderTrigger
 from engine.model.snapshots import EngineState
 from engine.model.values import PositionSide
@@ -63,6 +64,7 @@ from engine.portfolio import Ledger
 from engine.ports import Clock, KeyVault, MarketFeed
 from engine.redis_link import (
     POLICY_TOPIC,
+    Ingress,
     LinkSettings,
     RedisLink,
     RedisSharedPolicy,
@@ -111,6 +113,8 @@ class _Builder:
     """One stage a method, in the order of `build`; the parts are its attributes."""
 
     desk_key: DeskKey
+    found_key: FoundKey
+    ingress: Ingress | None = None
     bus: EventBus
     alarms: AlarmDesk
     tasks: Tasks
@@ -166,6 +170,7 @@ class _Builder:
         parts = self._parts()
         self.kernel = Kernel(parts=parts, client=LocalClient(parts=parts), faults=self.faults)
         self._restore()
+        await self._commands_from_the_bus()
         return self.kernel
 
     async def abandon(self) -> None:
@@ -218,9 +223,13 @@ class _Builder:
         await self._take_back(settings)
         await self.storage.journal.open(standalone=settings.is_standalone)
         # Standalone there is nobody to sign for: no keyring is asked to unlock itself.
-        self.desk_key = (
-            read_desk_key(os.environ) if settings.is_standalone else await self._found_key()
+        self.found_key = (
+            FoundKey(read_desk_key(os.environ), "no bus to sign for")
+            if settings.is_standalone
+            else await find_desk_key(os.environ, self.vault)
         )
+        self.desk_key = self.found_key.key
+        _log.info("desk key: %s", self.found_key.why)
         self.redis = RedisLink(
             settings=settings,
             journal=self.storage.journal,
@@ -233,14 +242,10 @@ class _Builder:
                 redis=self.redis,
                 exchange_trips=self.desk_emergency.exchange,
                 policy=self.desk_policy,
+                ingress=self.ingress,
                 reconcile=self.kernel.reconcile_after_outage,
             ),
         )
-
-    async def _found_key(self) -> DeskKey:
-        found = await find_desk_key(os.environ, self.vault)
-        _log.info("desk key: %s", found.why)
-        return found.key
 
     async def _take_back(self, settings: LinkSettings) -> None:
         """What a restored database had lost, before anything is built on it."""
@@ -514,6 +519,26 @@ class _Builder:
         self.mode.set_halted(state.standing.get(HALTED))
         self.mode.set_operator_reduce_only(state.standing.get(REDUCE_ONLY))
         self.stop.restore(self.storage.latch_state)
+
+    async def _commands_from_the_bus(self) -> None:
+        if self.redis.is_standalone:
+            return
+        target, ledger = self.kernel.client.from_bus, self.storage.store.commands
+        target.restore(await ledger.stops_done(limit=COMMAND_STOPS_REMEMBERED))
+        self.ingress = Ingress(
+            node=self.configuration.node.name,
+            key=self.desk_key,
+            key_why=self.found_key.why,
+            ledger=ledger,
+            target=target,
+            bus=self.bus,
+            stamper=self.stamper,
+            io_clock=self.io_clock,
+        )
+        self.ingress.wait_while(
+            lambda: wiring.commands_wait_for(recovering=self.redis.recovering, mode=self.mode)
+        )
+        self.redis.read_commands_with(self.ingress)
 
     def _parts(self) -> Parts:
         return Parts(

@@ -8,6 +8,7 @@ import msgspec
 
 from engine.api import CommandResult, HistoryPoint, PolicyVersion
 from engine.kernel.backup_keeper import Backup
+from engine.kernel.bus_commands import BusCommands
 from engine.kernel.link_history import LinkHistory
 from engine.kernel.operator_commands import OperatorCommands
 from engine.kernel.parts import Parts
@@ -34,6 +35,8 @@ class LocalClient:
         self._parts = parts
         self._commands = OperatorCommands(parts=parts, conditions=lambda: self._reset.start_list())
         self._reset = ResetDesk(parts=parts, commands=self._commands)
+        # What the desk's other services say over Redis.
+        self.from_bus = BusCommands(parts=parts)
         self._policy = PolicyCommands(parts=parts, answer=self.answer)
         self._snapshots = SnapshotMaker(
             parts=parts,

@@ -19,6 +19,7 @@ from engine.model.snapshots import (
     OrderSnapshot,
     PolicyConflictSnapshot,
     PositionSnapshot,
+    RedisSnapshot,
     SafeguardSnapshot,
 )
 from engine.model.values import plain
@@ -101,6 +102,18 @@ def _fields(struct: msgspec.Struct, *names: str) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in names}
 
 
+def _redis_json(redis: RedisSnapshot) -> dict[str, Any]:
+    """The link, and what came over it."""
+    document: dict[str, Any] = {
+        "mode": redis.mode,
+        "state": str(redis.state),
+        "cause": redis.cause,
+    }
+    if redis.commands is not None:
+        document["commands"] = msgspec.to_builtins(redis.commands)
+    return document
+
+
 def status_json(
     snapshot: EngineSnapshot, *, running: bool, safeguards: Mapping[str, SafeguardSnapshot]
 ) -> dict[str, Any]:
@@ -122,7 +135,7 @@ def status_json(
             *("stale", "note"),
         )
         | {"conflict": conflict_json(snapshot.policy.conflict)},
-        "redis": {"mode": redis.mode, "state": str(redis.state), "cause": redis.cause},
+        "redis": _redis_json(redis),
         "journal": _fields(
             snapshot.journal,
             *("written", "acknowledged", "pending", "dead_lettered", "shed", "shed_types"),

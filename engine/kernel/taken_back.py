@@ -471,6 +471,8 @@ RULES: Mapping[str, Rule] = {
     "signal.blocked": _SIGNAL,
     "execution.positions_reconciled": Rule("the venue is compared anew at this start"),
     "execution.divergence": Rule("what it repaired is an order or a fill of its own"),
+    "command.accepted": Rule("its effect has an event of its own; it is too old to come again"),
+    "command.refused": Rule("nothing came of it"),
     "journal.dead_lettered": Rule("the event itself never was in Redis and stays lost"),
     "journal.shed": Rule("what was shed never was in Redis and stays lost"),
     **{

@@ -25,6 +25,7 @@ from engine.execution import (
 )
 from engine.health import AlarmDesk
 from engine.kernel.market_hub import MarketHub
+from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.storage import Storage
 from engine.market import ReplayFeed, SimulatedFeed
@@ -191,6 +192,13 @@ def loop_ns(clock: Clock) -> Callable[[], int] | None:
     return lambda: int(loop.time() * 1e9)
 
 
+def commands_wait_for(*, recovering: bool, mode: ModeKeeper) -> str:
+    """Why commands from the bus wait, all but halts and trips; nothing when they need not."""
+    if mode.base in {EngineState.OFF, EngineState.STARTING, EngineState.STOPPING}:
+        return f"the engine is {mode.base}"
+    return "the recovery of the link" if recovering else ""
+
+
 def noted(future: asyncio.Future[Any]) -> None:
     """Nobody waits for it: a failure is logged, and the writer's health shuts the gate."""
 
@@ -205,6 +213,7 @@ __all__ = [
     "CURRENCY",
     "GOVERNOR",
     "alarm",
+    "commands_wait_for",
     "exposures",
     "feed",
     "first_policy",

@@ -16,6 +16,7 @@
     ├── BridgeDown              Redis is away; nothing is lost, it is in the journal
     ├── PolicyInvalid           every wrong field with its reason
     ├── PolicyConflict          somebody changed the policy meanwhile; carries theirs
+    ├── CommandKnown            this command had its effect before; nothing was done again
     └── InvariantBroken         a programmer's error; the gate shuts, exits go on
 
 `OperatorMessage` is what a person may be shown: plain words, no traceback.
@@ -137,6 +138,10 @@ class PolicyConflict(EngineError):
         self.is_kept = is_kept
 
 
+class CommandKnown(EngineError):
+    """A command from the bus had its effect before; nothing of it was done again."""
+
+
 class InvariantBroken(EngineError):
     """A programmer's error was caught in the act; no new risk is taken until a person has
     looked.
@@ -156,6 +161,7 @@ def require(condition: bool, what: str) -> None:
 __all__ = [
     "BridgeDown",
     "BusSaturated",
+    "CommandKnown",
     "ConfigurationError",
     "DataDirectoryInUse",
     "DatabaseCorrupt",

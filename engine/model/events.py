@@ -559,6 +559,35 @@ class BusQueueCleared(BusQueueEvent, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "bus.queue.cleared"
 
 
+class CommandAccepted(Event, frozen=True, kw_only=True):
+    """A command from the bus had its effect; the trace is the command's id. `result` in words."""
+
+    TYPE: ClassVar[str] = "command.accepted"
+    DURABLE: ClassVar[bool] = True
+
+    command_id: str
+    command_type: str
+    stream_id: str
+    origin: str
+    signed: bool
+    result: str
+
+
+class CommandRefused(Event, frozen=True, kw_only=True):
+    """A command from the bus was refused; what is said of it is what its sender says."""
+
+    TYPE: ClassVar[str] = "command.refused"
+    DURABLE: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 2
+
+    command_id: str
+    command_type: str
+    stream_id: str
+    origin: str
+    code: str
+    error: str
+
+
 class JournalDeadLettered(Event, frozen=True, kw_only=True):
     """An event that Redis refuses for good was parked."""
 
@@ -652,6 +681,8 @@ ALL_EVENTS: tuple[type[Event], ...] = (
     BusQueueWarning,
     BusQueueCritical,
     BusQueueCleared,
+    CommandAccepted,
+    CommandRefused,
     JournalDeadLettered,
     JournalShed,
     AlarmRaised,
@@ -713,6 +744,8 @@ __all__ = [
     "BusQueueEvent",
     "BusQueueWarning",
     "CircuitBreakerTriggered",
+    "CommandAccepted",
+    "CommandRefused",
     "Common",
     "DeskEmergencyChanged",
     "DrawdownBreach",

@@ -72,6 +72,13 @@ POLICY_CACHE_S = 5.0
 POLICY_ASK_EVERY_S = 2.0
 POLICY_DESK_WAIT_S = 0.5
 POLICY_SHARED_BYTES_MAX = 1_000_000
+# --- commands from the bus: read in batches; the dead-letter stream drops the oldest; of more stops
+# than are remembered the oldest are looked up on the disk, and of more than are being written down
+# the rest waits for its turn, in force.
+COMMAND_BATCH_MAX = 100
+COMMAND_DEAD_LETTERS_MAX = 10_000
+COMMAND_STOPS_REMEMBERED = 10_000
+COMMAND_STOPS_WRITING_MAX = 200
 
 # --- emergency stop.
 STOP_CANCEL_WAIT_S = 2.0

@@ -35,6 +35,16 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class AuditWords(msgspec.Struct, frozen=True, kw_only=True):
+    """An audit entry before it has its place in the chain."""
+
+    ts_ns: int
+    who: str
+    what: str
+    why: str
+    where: str
+
+
 class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An alarm's life; `cleared_ns` is None while its cause lasts."""
 
@@ -60,4 +70,4 @@ class DeadLetter(NamedTuple):
     requeued_seq: int | None
 
 
-__all__ = ["AlarmRecord", "AuditEntry", "DeadLetter", "EquityMark"]
+__all__ = ["AlarmRecord", "AuditEntry", "AuditWords", "DeadLetter", "EquityMark"]

@@ -178,6 +178,25 @@ class JournalSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     last_replay_rate_per_s: float | None = None
 
 
+class CommandsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Commands from the bus since the start. `desk_key` says where the key is from, or why there
+    is none; `waiting` why all but halts and trips wait now; `fault` why nothing can be read;
+    `alarming` is the last one of the last minute that somebody should look at.
+    """
+
+    desk_key: str
+    received: int = 0
+    accepted: int = 0
+    refused: int = 0
+    # Came again and had had their effect.
+    repeated: int = 0
+    last_error: str = ""
+    last_error_ns: int | None = None
+    waiting: str = ""
+    fault: str = ""
+    alarming: str = ""
+
+
 class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The Redis link. `mode` is what was chosen and `why` so, `cause` why it is in its state.
 
@@ -203,6 +222,7 @@ class RedisSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     down_s: float | None = None
     tries: int = 0
     replay_total: int = 0
+    commands: CommandsSnapshot | None = None
 
 
 class OutageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -411,6 +431,7 @@ __all__ = [
     "BusHandlerSnapshot",
     "BusSnapshot",
     "BusTypeSnapshot",
+    "CommandsSnapshot",
     "DatabaseSnapshot",
     "EngineSnapshot",
     "EngineState",

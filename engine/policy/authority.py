@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from engine.model.commands import CommandNote
 from engine.model.events import Event
 from engine.model.policy import PolicyDocument
 from engine.model.policy_revision import Revision
@@ -56,11 +57,13 @@ class PolicyAuthority(Protocol):
         heads: tuple[Revision, ...],
         events: Sequence[Event],
         origin: str = "policy",
+        command: CommandNote | None = None,
     ) -> None:
         """Add a version in one transaction with its heads, its events and its audit entry, which
-        names the origin.
+        names the origin, and the command that asked for it.
 
-        Raises PolicyConflict when the newest version is not `base_version` (0: there is none).
+        Raises PolicyConflict when the newest version is not `base_version` (0: there is none),
+        CommandKnown when the command had its effect before.
         """
         ...
 

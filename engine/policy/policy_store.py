@@ -20,6 +20,7 @@ from typing import Protocol
 import msgspec
 
 from engine.api import PolicyVersion
+from engine.model.commands import CommandNote
 from engine.model.emergency import Trip, TripSource
 from engine.model.errors import PolicyConflict, PolicyInvalid
 from engine.model.events import Event
@@ -258,22 +259,42 @@ class PolicyStore:
         return document
 
     async def update(
-        self, changes: Mapping[str, str], *, base_version: int, author: str, reason: str
+        self,
+        changes: Mapping[str, str],
+        *,
+        base_version: int,
+        author: str,
+        reason: str,
+        command: CommandNote | None = None,
     ) -> PolicyDocument:
-        """Change fields by name (as in `engine.model.policy.with_changes`); the new document."""
+        """Change fields by name (as in `engine.model.policy.with_changes`); the new document.
+
+        `command`: stored with the new version, or not at all.
+        """
         return await self._decide(
-            lambda base: with_changes(base, changes), base_version, author=author, reason=reason
+            lambda base: with_changes(base, changes),
+            base_version,
+            author=author,
+            reason=reason,
+            command=command,
         )
 
     async def set_mode(
-        self, name: str, *, author: str, reason: str, base_version: int | None = None
+        self,
+        name: str,
+        *,
+        author: str,
+        reason: str,
+        base_version: int | None = None,
+        command: CommandNote | None = None,
     ) -> PolicyDocument:
-        """Switch the active profile."""
+        """Switch the active profile. `command`: stored with the new version, or not at all."""
         return await self._decide(
             lambda base: msgspec.structs.replace(base, profile=name),
             base_version,
             author=author,
             reason=reason,
+            command=command,
         )
 
     async def rollback(
@@ -319,6 +340,7 @@ class PolicyStore:
         author: str,
         reason: str,
         ends: bool = False,
+        command: CommandNote | None = None,
     ) -> PolicyDocument:
         """Ask the desk, change what is in force, tell the desk."""
         desk, keeper = self._desk, self.keeper
@@ -337,7 +359,9 @@ class PolicyStore:
             if not diff(before, wanted) and not ends:
                 return before
             self._refuse_loosening(wanted)
-            revision = await keeper.change(wanted, author=author, reason=reason.strip())
+            revision = await keeper.change(
+                wanted, author=author, reason=reason.strip(), command=command
+            )
         if desk is not None:
             await desk.settle()
             if keeper.conflict is not None and revision in keeper.heads:

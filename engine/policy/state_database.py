@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from engine.model.commands import CommandNote
 from engine.model.events import Event
 from engine.model.policy import PolicyDocument, document_hash
 from engine.model.policy_revision import Revision, revisions_from_json, revisions_json
@@ -77,10 +78,16 @@ class StateDatabaseAuthority:
         heads: tuple[Revision, ...],
         events: Sequence[Event],
         origin: str = "policy",
+        command: CommandNote | None = None,
     ) -> None:
         """Compare-and-set in one transaction."""
         await self._store.record_policy_version(
-            document, base_version, events, heads=revisions_json(heads), origin=origin
+            document,
+            base_version,
+            events,
+            heads=revisions_json(heads),
+            origin=origin,
+            command=command,
         )
 
     async def keep_heads(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from engine.model.commands import CommandNote
 from engine.model.errors import PolicyInvalid, StoreError, require
 from engine.model.events import Event, PolicyChanged, PolicyConflicted
 from engine.model.policy import PolicyDocument, Profile, diff, document_hash, validate
@@ -200,12 +201,20 @@ class VersionKeeper:
 
     # --- changing; the caller holds `turn` ----------------------------------------------------
 
-    async def change(self, wanted: PolicyDocument, *, author: str, reason: str) -> Revision:
+    async def change(
+        self,
+        wanted: PolicyDocument,
+        *,
+        author: str,
+        reason: str,
+        command: CommandNote | None = None,
+    ) -> Revision:
         """A person's decision at this node, made on everything that is known here: it ends a
-        conflict."""
+        conflict. `command`: what it came by, stored with it."""
         lineage = successor_lineage(self.heads, line=self._line, above=self.document.version)
         revision = self._revision(wanted, lineage, author=author, reason=reason)
-        await self._keep(revision.document, (revision,), origin="policy")
+        origin = "policy" if command is None else "redis"
+        await self._keep(revision.document, (revision,), origin=origin, command=command)
         return revision
 
     # --- taking from elsewhere ----------------------------------------------------------------
@@ -309,7 +318,12 @@ class VersionKeeper:
         return Revision(document=document, lineage=lineage, node=self._node)
 
     async def _keep(
-        self, wanted: PolicyDocument, heads: tuple[Revision, ...], *, origin: str
+        self,
+        wanted: PolicyDocument,
+        heads: tuple[Revision, ...],
+        *,
+        origin: str,
+        command: CommandNote | None = None,
     ) -> None:
         """Store, then put in force, then tell."""
         before = self.document
@@ -322,7 +336,12 @@ class VersionKeeper:
             events.append(self._conflicted(wanted, conflict))
         if is_new:
             await self._authority.store(
-                wanted, base_version=before.version, heads=heads, events=events, origin=origin
+                wanted,
+                base_version=before.version,
+                heads=heads,
+                events=events,
+                origin=origin,
+                command=command,
             )
         else:
             await self._authority.keep_heads(heads, version=before.version, events=events)

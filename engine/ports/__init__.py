@@ -6,6 +6,7 @@ and the kernel plugs them together.
 """
 
 from engine.ports.clock import Clock
+from engine.ports.commands import CommandLedger, CommandTarget
 from engine.ports.events import EventLog, LatchView
 from engine.ports.keys import KeyVault
 from engine.ports.market import MarketFeed, MarketSink
@@ -14,6 +15,8 @@ from engine.ports.venue import AccountReads, Exits, FinalCheck, OrderEntry, Stre
 __all__ = [
     "AccountReads",
     "Clock",
+    "CommandLedger",
+    "CommandTarget",
     "EventLog",
     "Exits",
     "FinalCheck",

@@ -7,6 +7,7 @@ says truthfully whether it is up.
 
 from engine.redis_link.desk_connection import CHANGES_KEY, CHANGES_MAX, DeskConnection
 from engine.redis_link.faults import LINK_FAULTS, LinkFault
+from engine.redis_link.ingress import Ingress
 from engine.redis_link.link import RedisLink
 from engine.redis_link.mode import LinkSettings, choose
 from engine.redis_link.past_events import PastEvents
@@ -29,6 +30,7 @@ __all__ = [
     "POLICY_TOPIC",
     "DeskConnection",
     "FoundEmergency",
+    "Ingress",
     "LinkFault",
     "LinkSettings",
     "PastEvents",

@@ -45,6 +45,7 @@ from engine.redis_link._alignment import Alignment
 from engine.redis_link.connection import find_server
 from engine.redis_link.desk_connection import DeskConnection
 from engine.redis_link.faults import LINK_FAULTS, LinkFault, NameInUse, cause_of
+from engine.redis_link.ingress import Ingress
 from engine.redis_link.lease import Lease
 from engine.redis_link.managed_server import ManagedServer
 from engine.redis_link.mirror import Mirror
@@ -89,6 +90,7 @@ class RedisLink:
         self._recovery = recovery
         self.desk = DeskConnection()
         self._listeners: dict[str, Callable[[], object]] = {}
+        self._ingress: Ingress | None = None
         self._tasks = Tasks(on_fault=on_fault)
         self._mirror = Mirror(
             journal=journal,
@@ -174,6 +176,7 @@ class RedisLink:
             down_s=down_s,
             tries=self._tries if down_s is not None else 0,
             replay_total=total,
+            commands=None if self._ingress is None else self._ingress.snapshot(),
         )
 
     def _foreign_lately(self) -> str:
@@ -188,6 +191,10 @@ class RedisLink:
         Only while the link is up: what was changed during an outage is found by the recovery.
         """
         self._listeners[topic] = listener
+
+    def read_commands_with(self, ingress: Ingress) -> None:
+        """Read the node's commands in every session. Before `start`."""
+        self._ingress = ingress
 
     async def start(self) -> None:
         """Begin to keep the link; returns when the first attempt has succeeded or failed."""
@@ -307,12 +314,7 @@ class RedisLink:
         # happens.
         tasks = [
             self._tasks.spawn(name, self._until_fault(work, failed))
-            for name, work in (
-                ("redis-watch", lambda: self._watch(session)),
-                ("redis-beat", self._beat),
-                ("redis-mirror", lambda: self._mirror.run(session.stream, session.run_id)),
-                ("redis-recovery", self._recover),
-            )
+            for name, work in self._work_of(session).items()
         ]
         try:
             await failed
@@ -321,6 +323,20 @@ class RedisLink:
             await cancel_and_wait(tasks)
         if self._lost_ns is None:
             raise LinkFault("a task of the link itself failed; the log says why")
+
+    def _work_of(self, session: Session) -> dict[str, Callable[[], Awaitable[None]]]:
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "redis-watch": lambda: self._watch(session),
+            "redis-beat": self._beat,
+            "redis-mirror": lambda: self._mirror.run(session.stream, session.run_id),
+            "redis-recovery": self._recover,
+        }
+        ingress = self._ingress
+        if ingress is not None:
+            ingress.begin_session()
+            work["redis-scout"] = lambda: ingress.scout(session.scout)
+            work["redis-commands"] = lambda: ingress.consume(session.consumer)
+        return work
 
     async def _until_fault(
         self, work: Callable[[], Awaitable[None]], failed: asyncio.Future[None]

@@ -4,12 +4,14 @@ One carries the node's events, one what the desk shares, so that neither waits f
 third only watches: it renews the lease, then waits half a second for a line in the desk's stream of
 changes. A killed server ends that wait at once, because the socket is closed; a frozen one leaves
 it without an answer for longer than the socket's timeout. redis-py's own retries, health checks and
-pub/sub notice neither in time, so all of them are switched off.
+pub/sub notice neither in time, so all of them are switched off. Two more read the commands stream.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from redis.asyncio import Redis
 
 from engine.model.limits import REDIS_PING_INTERVAL_S
 from engine.model.redis_url import RedisAddress
@@ -26,6 +28,9 @@ class Session:
         self._commands = make_client(address, ca_file)
         self._watcher = make_client(address, ca_file)
         self._desk = make_client(address, ca_file)
+        # What lies in the commands stream is anybody's: as it came, without redis-py's readings.
+        self._scout = _raw(make_client(address, ca_file))
+        self._consumer = _raw(make_client(address, ca_file))
         # redis-py does not type these.
         self._command: Command = self._commands.execute_command
         self._watch: Command = self._watcher.execute_command
@@ -42,6 +47,18 @@ class Session:
     def desk(self) -> Command:
         """Sends one command on the connection for what the desk shares."""
         command: Command = self._desk.execute_command
+        return command
+
+    @property
+    def scout(self) -> Command:
+        """For looking ahead in the commands stream."""
+        command: Command = self._scout.execute_command
+        return command
+
+    @property
+    def consumer(self) -> Command:
+        """For working off the commands stream."""
+        command: Command = self._consumer.execute_command
         return command
 
     async def open(self) -> None:
@@ -84,8 +101,14 @@ class Session:
 
     async def close(self) -> None:
         """Drop the connections; what a frozen server still has to read is not waited for."""
-        for client in (self._commands, self._watcher, self._desk):
+        clients = (self._commands, self._watcher, self._desk, self._scout, self._consumer)
+        for client in clients:
             await client.connection_pool.disconnect()
+
+
+def _raw(client: Redis) -> Redis:
+    client.response_callbacks.clear()
+    return client
 
 
 def _topic(fields: dict[bytes, bytes]) -> str:

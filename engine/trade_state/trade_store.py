@@ -21,6 +21,7 @@ import msgspec
 
 from engine.database import DatabaseReader, DatabaseWriter, read_generation
 from engine.journal import Journal, MirroredRow, unknown_rows
+from engine.model.commands import CommandNote
 from engine.model.emergency import Clearing, Trip
 from engine.model.emergency_sets import EmergencySets
 from engine.model.events import Event
@@ -33,8 +34,9 @@ from engine.model.orders import (
     TradeRecord,
 )
 from engine.model.policy import PolicyDocument
-from engine.model.records import AlarmRecord, AuditEntry, EquityMark
-from engine.trade_state import audit, changes, taking_back
+from engine.model.records import AlarmRecord, AuditEntry, AuditWords, EquityMark
+from engine.trade_state import audit, changes, command_table, taking_back
+from engine.trade_state.command_table import CommandTable
 from engine.trade_state.history import TradeHistory
 from engine.trade_state.loading import OpenState, load_open
 from engine.trade_state.taking_back import TakeBackFrom, TakenChanges
@@ -77,6 +79,7 @@ class TradeStore:
         self._journal = journal
         self._node = node
         self.history = TradeHistory(reader=reader)
+        self.commands = CommandTable(writer=writer, reader=reader)
 
     # --- orders ----------------------------------------------------------------------------------
 
@@ -196,10 +199,11 @@ class TradeStore:
         *,
         heads: str = "",
         origin: str = "policy",
+        command: CommandNote | None = None,
     ) -> asyncio.Future[None]:
         """Compare and set: `PolicyConflict` unless the newest version is `expected_version` (0:
         none). The audit entry, which names the origin, and the heads that the document follows
-        from (JSON) are part of the change."""
+        from (JSON) are part of the change, and so is the command that asked for it."""
 
         def change(connection: sqlite3.Connection) -> None:
             changes.put_policy(connection, document, expected_version=expected_version)
@@ -214,7 +218,7 @@ class TradeStore:
                 ts_ns=document.ts_ns,
             )
 
-        return self._change(change, events)
+        return self._change(change, events, command=command)
 
     def record_policy_heads(
         self, heads: str, *, version: int, events: Sequence[Event] = ()
@@ -233,6 +237,17 @@ class TradeStore:
     def record_trip(self, trip: Trip, events: Sequence[Event] = ()) -> asyncio.Future[bool]:
         """Remember a trip; False, and no events, when it is known."""
         return self._change_once(lambda connection: changes.put_trip(connection, trip), events)
+
+    def record_trip_of_command(
+        self, trip: Trip, command: CommandNote, *, audited: AuditWords
+    ) -> asyncio.Future[None]:
+        """A trip that a command asked for, known or new, with the command and its audit entry."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            changes.put_trip(connection, trip)
+            audit.append(connection, **msgspec.structs.asdict(audited))
+
+        return self._change(change, (), command=command)
 
     def record_clearing(
         self, clearing: Clearing, events: Sequence[Event] = ()
@@ -302,12 +317,38 @@ class TradeStore:
         )
 
     def record_standing(
-        self, name: str, value: str | None, events: Sequence[Event] = ()
+        self,
+        name: str,
+        value: str | None,
+        events: Sequence[Event] = (),
+        *,
+        audited: AuditWords | None = None,
+        command: CommandNote | None = None,
     ) -> asyncio.Future[None]:
-        """Remember what an operator said beyond a restart; None forgets it."""
-        return self._change(
-            lambda connection: changes.put_standing(connection, name, value), events
-        )
+        """Remember what an operator said beyond a restart, with its audit entry and the command
+        that it came by; None forgets it."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            changes.put_standing(connection, name, value)
+            if audited is not None:
+                audit.append(connection, **msgspec.structs.asdict(audited))
+
+        return self._change(change, events, command=command)
+
+    def record_command(
+        self,
+        command: CommandNote,
+        events: Sequence[Event] = (),
+        *,
+        audited: AuditWords | None = None,
+    ) -> asyncio.Future[None]:
+        """A command whose whole effect on the disk are `events`; CommandKnown when it was done."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            if audited is not None:
+                audit.append(connection, **msgspec.structs.asdict(audited))
+
+        return self._change(change, events, command=command)
 
     async def verify_audit(self) -> int | None:
         """The first broken link of the audit trail, or None when it is unbroken."""
@@ -362,11 +403,19 @@ class TradeStore:
         )
 
     def _change(
-        self, change: Callable[[sqlite3.Connection], None], events: Sequence[Event]
+        self,
+        change: Callable[[sqlite3.Connection], None],
+        events: Sequence[Event],
+        *,
+        command: CommandNote | None = None,
     ) -> asyncio.Future[None]:
         def job(connection: sqlite3.Connection) -> None:
+            if command is not None:
+                command_table.put(connection, command.record)
             change(connection)
             self._journal.append_in(connection, events)
+            if command is not None and command.event is not None:
+                self._journal.append_in(connection, (command.event,))
 
         return self._writer.submit(job)
 

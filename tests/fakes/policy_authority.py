@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from engine.model.commands import CommandNote
 from engine.model.emergency import Trip, TripSource
 from engine.model.errors import PolicyConflict, StoreError
 from engine.model.events import Event, PolicyChanged
@@ -22,6 +23,7 @@ class FakeAuthority:
     def __init__(self) -> None:
         self.documents: list[PolicyDocument] = []
         self.journal: list[PolicyChanged] = []
+        self.commands: list[CommandNote | None] = []
         self.kept: tuple[int, tuple[Revision, ...]] | None = None
         self.down = False
         self.own_line = "desk:1"
@@ -53,6 +55,7 @@ class FakeAuthority:
         heads: tuple[Revision, ...],
         events: Sequence[Event],
         origin: str = "policy",
+        command: CommandNote | None = None,
     ) -> None:
         await self._answer()
         current = self.documents[-1].version if self.documents else 0
@@ -60,6 +63,7 @@ class FakeAuthority:
             raise PolicyConflict(base_version, current)
         self.documents.append(document)
         self.kept = (document.version, heads)
+        self.commands.append(command)
         self.journal += [event for event in events if isinstance(event, PolicyChanged)]
 
     async def keep_heads(
