@@ -149,7 +149,7 @@ def _checks(
     return [
         Check("format", [*run, "ruff", "format", "--check", "."]),
         Check("lint", [*run, "ruff", "check", "."]),
-        Check("types", [*run, "mypy", "--strict", "engine", "console"]),
+        Check("types", [*run, "mypy", "--strict", "engine", "console", "desk_client"]),
         Check("imports", [str(python), "-c", import_contracts]),
         Check("tests", [*tests, *_WORKERS, *pytest_arguments], limit_s=limit_s),
     ]

@@ -20,7 +20,7 @@ _LINT = "from importlinter.cli import lint_imports_command as run; run(['--no-lo
 @pytest.fixture(scope="module")
 def copy_of_the_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("project")
-    for package in ("engine", "console"):
+    for package in ("engine", "console", "desk_client"):
         shutil.copytree(
             _ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -66,6 +66,8 @@ def _plant(project: Path, module: str, code: str) -> Path:
         ("engine.latch.planted", "import engine.runtime", "engine.latch.planted"),
         ("engine.emergency_stop.planted", "import redis", "engine.emergency_stop.planted"),
         ("console.viewmodels.planted", "import PySide6.QtCore", "console.viewmodels.planted"),
+        ("desk_client.planted", "import engine.model", "desk_client.planted"),
+        ("engine.model.planted", "import desk_client", "engine.model.planted"),
         ("engine.unplaced.planted", "", "engine.unplaced"),
     ],
 )
