@@ -3,8 +3,8 @@
     python -m tests.campaigns._commanded engine DIR URL POINT COUNT
 
 runs an engine until it dies by SIGKILL: at the COUNT-th visit of POINT (by its own hand), or from
-outside. Points: `read` (a batch was read, nothing done), `effect` (the effects are committed, nothing
-acknowledged), `obeyed` (a stop is in force and not yet on the disk), `acknowledged`.
+outside. Points: `read` (a batch was read, nothing done), `effect` (the effects are committed and
+nothing is acknowledged), `obeyed` (a stop is in force and not on the disk yet), `acknowledged`.
 """
 
 from __future__ import annotations
