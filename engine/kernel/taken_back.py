@@ -367,22 +367,27 @@ class Rebuilding:
         return True
 
     def policy(self, event: ev.Event, _: Sequence[ev.Event | None]) -> bool:
-        assert isinstance(event, ev.PolicyChanged)
+        assert isinstance(event, ev.PolicyChanged | ev.PolicyConflicted)
         policy = self._policy
         if policy is None or event.version <= policy.version:
             return False
         left_out = []
         wanted = policy
-        for name, (_before, after) in event.changes.items():
-            try:
-                candidate = with_changes(wanted, {name: after})
-            except (PolicyInvalid, KeyError):
-                left_out.append(name)
-                continue
-            if is_looser(wanted, candidate) or validate(candidate, live=self._live):
-                left_out.append(name)
-            else:
-                wanted = candidate
+        # A change has the value before and the one after, a conflict one of each side.
+        told = slice(None) if isinstance(event, ev.PolicyConflicted) else slice(1, None)
+        for name, texts in event.changes.items():
+            for text in texts[told]:
+                try:
+                    candidate = with_changes(wanted, {name: text})
+                except (PolicyInvalid, KeyError):
+                    left_out.append(name)
+                    continue
+                if is_looser(wanted, candidate) or validate(candidate, live=self._live):
+                    left_out.append(name)
+                else:
+                    wanted = candidate
+        if isinstance(event, ev.PolicyConflicted):
+            left_out = []  # Of two sides one is the looser; the stricter one was in force.
         words = f"; left out as looser: {', '.join(left_out)}" if left_out else ""
         self._policy = replace(
             wanted,
@@ -457,6 +462,7 @@ RULES: Mapping[str, Rule] = {
         " named, as nothing proves who wrote them",
         Rebuilding.policy,
     ),
+    "policy.conflict": Rule("the same, of both sides: the stricter value", Rebuilding.policy),
     "system.emergency.desk": Rule("other nodes' trips and resets are read from the desk's own"),
     "system.emergency.flat": Rule("tells of the course of a stop"),
     "risk.drawdown.soft_breach": _BREACH,
