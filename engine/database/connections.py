@@ -16,7 +16,14 @@ from typing import Final
 
 from engine.model.errors import DatabaseCorrupt, StoreError
 
-__all__ = ["OWNER_ONLY", "check_integrity", "open_for_writing", "reader_uri", "store_errors"]
+__all__ = [
+    "OWNER_ONLY",
+    "check_integrity",
+    "is_corruption",
+    "open_for_writing",
+    "reader_uri",
+    "store_errors",
+]
 
 OWNER_ONLY: Final = 0o600
 _STATEMENTS_KEPT: Final = 512
@@ -32,9 +39,13 @@ def store_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        damaged = getattr(error, "sqlite_errorname", "").startswith(_DAMAGED)
-        kind = DatabaseCorrupt if damaged else StoreError
+        kind = DatabaseCorrupt if is_corruption(error) else StoreError
         raise kind(f"{doing}: {error}") from error
+
+
+def is_corruption(error: BaseException | None) -> bool:
+    """Whether SQLite says that the file is not what it wrote."""
+    return getattr(error, "sqlite_errorname", "").startswith(_DAMAGED)
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ from functools import partial
 from time import perf_counter_ns
 from typing import Any, Final, Protocol, TypeVar
 
+from engine.database.connections import is_corruption
 from engine.model.errors import StoreError, require
 
 __all__ = [
@@ -133,6 +134,8 @@ class GroupCommitter:
         self._failing = ""
         self.commit_ns: deque[int] = deque(maxlen=_COMMITS_REMEMBERED)
         self.groups_failed = 0
+        # What SQLite said when it met a damaged page; that does not pass by itself.
+        self.damage = ""
 
     def commit(self, group: list[Job]) -> GroupResult:
         """Run and commit the jobs; never raises for what a job or the disk did."""
@@ -183,6 +186,7 @@ class GroupCommitter:
             participant.failed(group)
         self._failing = str(cause)
         self.groups_failed += 1
+        self._note_damage(cause)
         return GroupResult(
             [(job[2], None, _store_error("commit failed", cause)) for job in group],
             [],
@@ -203,6 +207,7 @@ class GroupCommitter:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
+            self._note_damage(error)
             return str(error)
         return ""
 
@@ -273,7 +278,12 @@ class GroupCommitter:
             return error
         if is_disk_fault(error):
             self._failing = str(error)
+            self._note_damage(error)
         return _store_error("not written", error)
+
+    def _note_damage(self, error: BaseException | None) -> None:
+        if is_corruption(error) and not self.damage:
+            self.damage = str(error)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -7,14 +7,14 @@ reads under way, so that a simulated clock can hold still for them as it does fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
 from engine.database.connections import reader_uri, store_errors
-from engine.model.errors import StoreError
+from engine.model.errors import DatabaseCorrupt, StoreError
 
 __all__ = ["DatabaseReader"]
 
@@ -22,8 +22,10 @@ __all__ = ["DatabaseReader"]
 class DatabaseReader:
     """One read-only connection; queries run one after another on its thread."""
 
-    def __init__(self, *, path: Path) -> None:
+    def __init__(self, *, path: Path, on_damage: Callable[[str], None] | None = None) -> None:
+        """``on_damage`` hears what SQLite says of a page that is not what it was."""
         self._path = path
+        self._on_damage = on_damage
         self._connection: aiosqlite.Connection | None = None
         self._pending = 0
 
@@ -56,6 +58,10 @@ class DatabaseReader:
         try:
             with store_errors(f"cannot read {self._path.name}"):
                 return [tuple(r) for r in await self._connection.execute_fetchall(sql, parameters)]
+        except DatabaseCorrupt as error:
+            if self._on_damage is not None:
+                self._on_damage(str(error))
+            raise
         finally:
             self._pending -= 1
 

@@ -17,7 +17,9 @@ what was submitted and has not been resolved on the loop: a simulated clock hold
 zero.
 
 Fails: a full or read-only disk makes ``health.healthy`` false with the cause; the writer goes on
-trying (a small write a second while idle) and says so when it works again. The queue is unbounded
+trying (a small write a second while idle) and says so when it works again. A damaged page, met by
+the writer or by a reader (``note_damage``), is never well again: only a restart repairs the file.
+The queue is unbounded
 on purpose: see ``engine.model.limits``; ``lag_s`` is what the gate watches.
 """
 
@@ -114,6 +116,7 @@ class DatabaseWriter:
         self._pending = 0
         self._progress_ns = 0
         self._health = WriterHealth(True)
+        self._said_failing = self._damage = ""
         # Written by the thread, read by the loop for statistics: single assignments, no invariants.
         self._failing = ""
         self._committer: GroupCommitter | None = None
@@ -148,6 +151,16 @@ class DatabaseWriter:
     @property
     def last_error(self) -> str:
         return self._health.last_error
+
+    @property
+    def damage(self) -> str:
+        """What SQLite said of a damaged page; empty while it has met none."""
+        return self._damage
+
+    def note_damage(self, why: str) -> None:
+        """Somebody met a damaged page: from now on the database is not healthy."""
+        self._damage = self._damage or why
+        self._set_health(self._said_failing)
 
     def join(self, participant: CommitParticipant) -> None:
         """Let a participant follow the transactions. Before ``open`` only."""
@@ -276,9 +289,13 @@ class DatabaseWriter:
             _settle(self._closed, None, None)
 
     def _set_health(self, failing: str) -> None:
-        if failing == self._health.last_error:
+        self._said_failing = failing
+        if self._committer is not None:
+            self._damage = self._damage or self._committer.damage
+        words = f"damaged: {self._damage}" if self._damage else failing
+        if words == self._health.last_error:
             return
-        self._health = WriterHealth(not failing, failing)
+        self._health = WriterHealth(not words, words)
         if self._on_health is not None:
             self._on_health(self._health)
 

@@ -332,6 +332,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         off_delay_s=10.0,
     ),
     _row(
+        "DATABASE_DAMAGED",
+        2,
+        "The state database is damaged",
+        f"{_HELD} Exits and the stop go on; what is damaged cannot be read.",
+        "Restart: it is restored from the newest good backup, and the venue tells the rest.",
+    ),
+    _row(
         "BACKUP_FAILED",
         3,
         "No backup of the state database could be made",

@@ -161,7 +161,9 @@ class AlarmWatch:
             away = down and not redis.name_in_use
             self._state("REDIS_DOWN", redis.cause or "no connection" if away else "")
         writer = parts.storage.writer
-        self._state("DATABASE_DOWN", "" if writer.healthy else writer.last_error)
+        self._state("DATABASE_DAMAGED", writer.damage)
+        is_down = not (writer.healthy or writer.damage)
+        self._state("DATABASE_DOWN", writer.last_error if is_down else "")
         age_s, limit_s = parts.policy.age_s(), parts.policy.active().max_policy_age_s
         old = age_s is None or age_s > limit_s
         self._state("POLICY_TOO_OLD", f"not confirmed for {age_s or 0:.0f} s" if old else "")

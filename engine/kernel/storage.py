@@ -176,7 +176,7 @@ class _Opener:
             backups=self.backups,
             now_ns=self._clock.now_ns,
         )
-        reader = DatabaseReader(path=directory.state_db)
+        reader = DatabaseReader(path=directory.state_db, on_damage=writer.note_damage)
         journal = Journal(
             writer=writer,
             reader=reader,

@@ -84,7 +84,7 @@ class LinkDesk:
         self.writer = DatabaseWriter(
             path=path, migrations=load_migrations(files("resources") / "migrations")
         )
-        self.reader = DatabaseReader(path=path)
+        self.reader = DatabaseReader(path=path, on_damage=self.writer.note_damage)
         self.journal = Journal(
             writer=self.writer, reader=self.reader, clock=self.clock, bytes_max=bytes_max
         )

@@ -117,3 +117,22 @@ def _start_another(data_dir: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+@story()
+@pytest.mark.allow_log("")
+async def test_a_damaged_file_shuts_the_gate_for_good_and_exits_still_work(desk: Desk) -> None:
+    """Goal: damage does not pass by itself, is said in words of its own, and holds entries."""
+    await desk.enter()
+    desk.kernel.parts.storage.writer.note_damage("cannot read state.db: malformed")
+    assert "store_unhealthy" in desk.gate()
+    await desk.sleep(60)
+    assert "store_unhealthy" in desk.gate()
+    alarms = {a.code: a for a in desk.kernel.parts.alarms.snapshot() if a.state == "new"}
+    assert "cannot read state.db: malformed" in alarms["DATABASE_DAMAGED"].text
+    assert "Restart" in alarms["DATABASE_DAMAGED"].action
+    assert "DATABASE_DOWN" not in alarms
+    desk.exit()
+    await desk.until(lambda: desk.quantity() == 0)
+    await desk.restart()
+    assert "store_unhealthy" not in desk.gate()
