@@ -84,7 +84,7 @@ class DeskEmergency:
         self._found = FoundEmergency()
         self._found_ids: frozenset[TripId] = frozenset()
         self._found_in_outage = -1
-        self._settled_for: tuple[FoundEmergency, EmergencySets] | None = None
+        self._given: tuple[FoundEmergency, EmergencySets] | None = None
         self._read_ns: int | None = None
         self._read_why = ""
         self._forget_ns = io_clock.monotonic_ns() + round(_FORGET_EVERY_S * _NS)
@@ -264,10 +264,15 @@ class DeskEmergency:
             found = await self._shared.read()
             self._read_ns, self._read_why = self._io_clock.monotonic_ns(), ""
             self._take(found)
-            settled = self._settled_for
-            if settled is None or settled[0] is not found or settled[1] is not self._sets:
+            if not self._is_given(found):
                 await self._give(found)
         return True
+
+    def _is_given(self, found: FoundEmergency) -> bool:
+        """Whether nothing is to be done: neither side has changed since all was given."""
+        if self._given is None or self._io_clock.monotonic_ns() >= self._forget_ns:
+            return False
+        return self._given[0] is found and self._given[1] is self._sets
 
     def _take(self, found: FoundEmergency) -> None:
         outage = len(self._redis.outages)
@@ -302,7 +307,7 @@ class DeskEmergency:
         )
         if await self._shared.write(ours, found):
             return  # It is read again, as everybody does.
-        self._settled_for = (found, self._sets)
+        self._given = (found, self._sets)
         if self._io_clock.monotonic_ns() >= self._forget_ns:
             self._forget_ns = self._io_clock.monotonic_ns() + round(_FORGET_EVERY_S * _NS)
             await self._shared.forget(settled, found)

@@ -22,7 +22,15 @@ from engine.api import CommandResult
 from engine.kernel.keys import DESK_KEY_VARIABLE
 from engine.kernel.status import emergency_json
 from engine.model import events as ev
-from engine.model.emergency import EmergencyState, ResetRequest, Scope, TripSource
+from engine.model.emergency import (
+    Clearing,
+    EmergencyState,
+    ResetRequest,
+    Scope,
+    Trip,
+    TripSource,
+)
+from engine.model.ids import TripId
 from engine.model.snapshots import EngineState
 from engine.model.values import Side
 from engine.redis_link import EMERGENCY_KEY
@@ -502,3 +510,52 @@ async def test_a_trip_overtakes_a_long_replay(tmp_path: Path, redis_server: Real
         # Of the start, then of the recovery.
         order = [e.step for e in beta.heard(ev.RecoveryStep) if e.step in {"trips", "replay"}]
         assert order == ["trips", "replay", "trips", "replay"]
+
+
+async def test_what_is_long_settled_is_forgotten_and_comes_back_only_to_clear(
+    tmp_path: Path, redis_server: RealRedis
+) -> None:
+    """Goal: the hash does not grow for ever, and an old trip that turns up again stays cleared."""
+    async with _engine(tmp_path / "a", "alpha", redis_server.url) as alpha:
+        emergency = alpha.kernel.parts.desk_emergency
+        old_ns = alpha.clock.now_ns() - 31 * 86_400 * 1_000_000_000
+        trip = Trip(
+            id=TripId("x-old"), source=TripSource.BUTTON, reason="old", ts_ns=old_ns, node="alpha"
+        )
+        clearing = Clearing(
+            id="c-old",
+            trips=(trip.id,),
+            author="operator",
+            cause="drill",
+            reason="old",
+            ts_ns=old_ns,
+            node="alpha",
+        )
+        with emergency.resetting(clearing):
+            emergency.on_trip(trip)
+            await emergency.clear(clearing)
+        await emergency.exchange()
+        assert _hash(redis_server) == {}
+        # A node that was away for longer than that still has it.
+        _write(redis_server, "trip:x-old", msgspec.json.encode(trip).decode())
+        await eventually(lambda: "clear:c-old" in _hash(redis_server), timeout_s=5)
+        assert not _latched(alpha)
+        emergency._forget_ns = 0
+        await eventually(lambda: _hash(redis_server) == {}, timeout_s=5)
+        assert _uncleared(alpha) == set()
+        assert not alpha.gate()
+
+
+async def test_a_key_of_another_kind_shuts_the_gate(
+    tmp_path: Path, redis_server: RealRedis
+) -> None:
+    """Goal: an engine that cannot read the desk's trips does not trade as if there were none."""
+    async with _engine(tmp_path / "a", "alpha", redis_server.url) as alpha:
+        client = redis.Redis.from_url(redis_server.url)
+        try:
+            client.set(EMERGENCY_KEY, "not a hash")
+            await eventually(lambda: alpha.gate() & {"recovering", "redis_down"}, timeout_s=6)
+            client.delete(EMERGENCY_KEY)
+        finally:
+            client.close()
+        await eventually(lambda: not alpha.gate(), timeout_s=10)

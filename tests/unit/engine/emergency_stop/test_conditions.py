@@ -11,6 +11,7 @@ from engine.emergency_stop import (
     FlatProof,
     ResetFacts,
     StartFacts,
+    clearing_conditions,
     reset_conditions,
     start_conditions,
     unmet,
@@ -120,3 +121,26 @@ def test_start_names_everything_that_is_missing() -> None:
     conditions = start_conditions(facts)
     assert unmet(conditions) == conditions
     assert all(condition.why for condition in conditions)
+
+
+FOREIGN = Trip(id=TripId("x-2"), source=TripSource.BUTTON, reason="operator", ts_ns=1, node="alpha")
+
+
+@pytest.mark.parametrize(
+    ("request_", "database_why", "missing"),
+    [
+        (ResetRequest(cause="c", reason="r", clear=(FOREIGN.id,)), "", []),
+        (ResetRequest(cause="c", reason="r"), "", ["trips_named"]),
+        (ResetRequest(cause="c", reason="r", clear=(TRIP.id,)), "", ["trips_named"]),
+        (ResetRequest(cause=" ", reason="r", clear=(FOREIGN.id,)), "", ["cause"]),
+        (ResetRequest(cause="c", reason="", clear=(FOREIGN.id,)), "", ["cause"]),
+        (ResetRequest(cause="c", reason="r", clear=(FOREIGN.id,)), "full", ["database"]),
+    ],
+)
+def test_what_it_takes_to_clear_another_nodes_trip(
+    request_: ResetRequest, database_why: str, missing: list[str]
+) -> None:
+    conditions = clearing_conditions((FOREIGN,), request_, database_why=database_why)
+    assert [one.condition for one in unmet(conditions)] == missing
+    for one in conditions:
+        assert one.condition != "trips_named" or one.met or "x-2 (node alpha)" in one.why

@@ -14,10 +14,10 @@ import pytest
 from engine.emergency_stop import is_closing_order, symbol_closer
 from engine.emergency_stop.next_step import ClosingFacts, Step, next_step
 from engine.latch import LatchTrip, StopState
-from engine.model.emergency import EmergencyState, StageState, TripSource
+from engine.model.emergency import EmergencyState, Scope, StageState, Trip, TripSource
 from engine.model.errors import NotExecuted, OutcomeUnknown, Refused
 from engine.model.events import EmergencyFlat, EmergencyReset, EmergencyTriggered
-from engine.model.ids import Symbol
+from engine.model.ids import Symbol, TripId
 from engine.model.values import Side
 from engine.runtime import SimClock, Tasks, run_simulated
 from tests.fakes.scripted_venue import Call, Fault, ScriptedVenue
@@ -600,6 +600,99 @@ def test_a_disk_that_refuses_is_alarmed_and_written_later(
             await asyncio.sleep(0)
             await desk.clock.sleep(0.001)
         assert desk.latch.read().latched
+
+    on_desk(tmp_path, story)
+
+
+# --- Other nodes --------------------------------------------------------------------------------
+
+
+def _foreign(name: str = "x-foreign", scope: Scope = Scope.DESK) -> Trip:
+    return Trip(
+        id=TripId(name),
+        source=TripSource.BUTTON,
+        reason="at alpha",
+        ts_ns=START_NS,
+        scope=scope,
+        node="alpha",
+    )
+
+
+def test_a_trip_of_another_node_is_adopted_under_its_own_id(tmp_path: Path) -> None:
+    """Goal: latched in the call, closed, recorded and in the file with its node; once."""
+
+    async def story(desk: StopDesk) -> None:
+        desk.venue.hold("BTCUSDT", "1")
+        trip = _foreign()
+        assert desk.stop.adopt(trip)
+        assert desk.stop.is_latched()
+        assert not desk.stop.adopt(trip)
+        await desk.until_flat()
+        assert desk.stop.trips == (trip,)
+        assert desk.trips == [trip]
+        assert desk.stop.snapshot().presses == 0
+        [written] = desk.latch.read().trips
+        assert (written.trip_id, written.node, written.scope) == (trip.id, "alpha", "desk")
+        [tripped] = [e for e in desk.bus.events if type(e) is EmergencyTriggered][:1]
+        assert (tripped.node, tripped.scope) == ("alpha", "desk")
+
+    on_desk(tmp_path, story)
+
+
+def test_an_adopted_trip_keeps_its_node_over_a_restart(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        desk.stop.adopt(_foreign())
+        await desk.until_flat()
+        await desk.until(lambda: not desk.stop.pending_writes())
+        again = make_desk(desk.clock, tmp_path, venue=desk.venue, owner="engine-2")
+        try:
+            assert again.stop.trips == (_foreign(),)
+        finally:
+            await again.stop.aclose()
+            desk.clock.remove_busy_probe(again.stop.pending_writes)
+
+    on_desk(tmp_path, story)
+
+
+def test_a_press_here_is_a_trip_of_its_own_beside_another_nodes(tmp_path: Path) -> None:
+    """Goal: a reset at the other node, which was not shown this press, does not take it with it."""
+
+    async def story(desk: StopDesk) -> None:
+        desk.stop.adopt(_foreign())
+        own = desk.stop.trip(source=TripSource.BUTTON, reason="here too", scope=Scope.DESK)
+        assert own.node == "desk"
+        assert [t.id for t in desk.stop.trips] == ["x-foreign", own.id]
+        again = desk.stop.trip(source=TripSource.BUTTON, reason="and again", scope=Scope.DESK)
+        assert again is own
+
+    on_desk(tmp_path, story)
+
+
+def test_a_press_after_a_reset_elsewhere_is_news(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        first = desk.stop.trip(source=TripSource.BUTTON, reason="first", scope=Scope.DESK)
+        desk.stop.note_cleared_elsewhere((first.id,))
+        assert desk.stop.is_latched(), "the latch is for a person here to open"
+        second = desk.stop.trip(source=TripSource.BUTTON, reason="second", scope=Scope.DESK)
+        assert second.id != first.id
+        await desk.until_flat()
+        assert [c.condition for c in await desk.stop.clear(desk.clearing(first))] == ["trips_named"]
+        assert await desk.stop.clear(desk.clearing(first, second)) == ()
+
+    on_desk(tmp_path, story)
+
+
+def test_a_trip_of_the_desk_during_the_reset_wins(tmp_path: Path) -> None:
+    async def story(desk: StopDesk) -> None:
+        press(desk)
+        await desk.until_flat()
+        reset = asyncio.get_running_loop().create_task(desk.stop.clear(desk.clearing()))
+        await asyncio.sleep(0)
+        desk.stop.adopt(_foreign())
+        assert [c.condition for c in await reset] == ["trips_named"]
+        assert desk.stop.is_latched()
+        await desk.until(lambda: not desk.stop.pending_writes())
+        assert {t.trip_id for t in desk.latch.read().trips} >= {"x-foreign"}
 
     on_desk(tmp_path, story)
 

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.latch import LatchFile, LatchState, LatchTrip, StopState, may_create
+from engine.latch.latch_state import decode, encode
 
 SLOT_BYTES = 16 * 1024
 FILE_BYTES = 2 * SLOT_BYTES
@@ -306,3 +307,16 @@ def corrupt(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
+
+
+def test_a_file_from_before_trips_had_a_node_is_understood() -> None:
+    state = latched(LatchState.unknown("")).as_damaged("")
+    body = encode(state, size_max=SLOT_BYTES)
+    older = body.replace(b',"node":""', b"")
+    assert older != body
+    assert decode(older) == decode(body)
+    elsewhere = replace(TRIP, scope="desk", node="alpha")
+    newer = encode(replace(state, trips=(elsewhere,)), size_max=SLOT_BYTES)
+    assert decode(newer).trips == (elsewhere,)
+    with pytest.raises(ValueError, match="node"):
+        decode(newer.replace(b'"node":"alpha"', b'"node":7'))
