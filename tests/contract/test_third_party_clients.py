@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from engine.runtime import SystemClock, Tasks
 from tests.simulators.binance import BinanceExchange
+from tests.simulators.bybit import BybitExchange
 from tests.simulators.exchange import Exchange, Settings
 from tests.simulators.wire import SimulatorServer
 
@@ -56,15 +58,29 @@ class Served:
         return self.exchange.books()
 
 
-@pytest.fixture
-async def binance() -> AsyncIterator[Served]:
+@asynccontextmanager
+async def _served(make: Callable[..., Exchange]) -> AsyncIterator[Served]:
     tasks = Tasks(on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
-    exchange = BinanceExchange(clock=SystemClock(), tasks=tasks, settings=Settings())
+    exchange = make(clock=SystemClock(), tasks=tasks, settings=Settings())
     server = SimulatorServer(exchange=exchange, tasks=tasks)
     await server.start()
-    yield Served(exchange=exchange, server=server)
-    await server.close()
-    await tasks.cancel_all()
+    try:
+        yield Served(exchange=exchange, server=server)
+    finally:
+        await server.close()
+        await tasks.cancel_all()
+
+
+@pytest.fixture
+async def binance() -> AsyncIterator[Served]:
+    async with _served(BinanceExchange) as served:
+        yield served
+
+
+@pytest.fixture
+async def bybit() -> AsyncIterator[Served]:
+    async with _served(BybitExchange) as served:
+        yield served
 
 
 def _codes_and_states(items: list[Any]) -> list[Any]:
@@ -154,3 +170,58 @@ async def test_python_binance_trades_a_whole_cycle_in_hedge_mode(binance: Served
     assert states == ["NEW", "NEW", "CANCELED", "TRIGGERING", "TRIGGERED", "FINISHED"]
     streams = {each["stream"] for each in done["pushed"]["market"] + done["pushed"]["public"]}
     assert streams >= {"btcusdt@aggTrade", "btcusdt@bookTicker", "btcusdt@depth@100ms"}
+
+
+@pytest.mark.timeout(60)
+async def test_pybit_trades_a_whole_cycle(bybit: Served) -> None:
+    done = await bybit.run("pybit_program.py")
+    books, orders, conditionals = bybit.books, done["orders"], done["conditionals"]
+    assert (orders["same_leverage"], orders["duplicate"], orders["refused"]) == (
+        110043,
+        110072,
+        110003,
+    )
+    states = {
+        name: orders[name]["orderStatus"]
+        for name in ("amended", "cancelled", "filled", "maker", "post_only")
+    }
+    assert states == {
+        "amended": "New",
+        "cancelled": "Cancelled",
+        "filled": "Filled",
+        "maker": "Filled",
+        "post_only": "Cancelled",
+    }
+    assert orders["amended"]["qty"] == "0.2"
+    assert [each["code"] for each in orders["batch"]["retExtInfo"]["list"]] == [0, 10001, 0]
+    assert len(orders["open"]) == len(orders["cancel_all"]["list"]) == 2
+    assert conditionals["untriggered"]["orderStatus"] == "Untriggered"
+    assert conditionals["dropped"]["orderStatus"] == "Deactivated"
+    held = conditionals["position"]
+    assert (held["side"], held["size"], held["stopLoss"]) == ("Buy", "0.2", "63000")
+    assert conditionals["triggered"]["orderStatus"] == "Filled"
+    # The position's own stop has closed it, and nothing of its stops is left.
+    assert (conditionals["flat"]["side"], conditionals["flat"]["size"]) == ("", "0")
+    assert conditionals["left"] == []
+    assert [each["orderLinkId"] for each in done["by_socket"]] == ["pb-ws"]
+    _assert_executions_agree(done["account"]["executions"], books)
+    assert Decimal(done["account"]["wallet"]["totalWalletBalance"]) == Decimal(books["balance"])
+    pushed = [row for each in done["pushed"]["execution"] for row in each["data"]]
+    assert [row["execId"] for row in pushed] == [
+        row["execId"] for row in reversed(done["account"]["executions"])
+    ]
+    assert all(done["pushed"].values())
+    assert done["pushed"]["orderbook"][0]["type"] == "snapshot"
+
+
+def _assert_executions_agree(executions: list[Any], books: Any) -> None:
+    wire_ids = {each["order_id"]: each["wire_id"] for each in books["orders"]}
+    assert [
+        (each["orderId"], Decimal(each["execQty"]), Decimal(each["execPrice"]))
+        for each in reversed(executions)
+    ] == [
+        (wire_ids[each["order_id"]], Decimal(each["quantity"]), Decimal(each["price"]))
+        for each in books["fills"]
+    ]
+    earned = sum(Decimal(each["execPnl"]) - Decimal(each["execFee"]) for each in executions)
+    assert Decimal(books["initial"]) + earned == Decimal(books["balance"])

@@ -1,4 +1,4 @@
-"""`python -m tests.simulators binance`: a simulated exchange on loopback, until interrupted.
+"""`python -m tests.simulators binance|bybit`: a simulated exchange on loopback, until interrupted.
 
 Prints one JSON line when it is ready: {"rest_url", "stream_url", "control_url"}. Exit status 2 for
 a wrong use. The same seed gives the same books, ids and faults.
@@ -12,17 +12,21 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from engine.runtime import SystemClock, Tasks
 from tests.simulators.binance import BinanceExchange
+from tests.simulators.bybit import BybitExchange
 from tests.simulators.exchange import Exchange, Settings
 from tests.simulators.faults import read_rules
 from tests.simulators.wire import SimulatorServer
 
-_EXCHANGES: Mapping[str, type[BinanceExchange]] = {"binance": BinanceExchange}
+_EXCHANGES: Mapping[str, Callable[..., Exchange]] = {
+    "binance": BinanceExchange,
+    "bybit": BybitExchange,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -61,9 +65,7 @@ async def _run(chosen: argparse.Namespace) -> int:
     settings = Settings(
         key=chosen.key, secret=chosen.secret, balance=chosen.balance, seed=chosen.seed
     )
-    exchange: Exchange = _EXCHANGES[chosen.venue](
-        clock=SystemClock(), tasks=tasks, settings=settings
-    )
+    exchange = _EXCHANGES[chosen.venue](clock=SystemClock(), tasks=tasks, settings=settings)
     try:
         exchange.inject(chosen.rules)
     except ValueError as error:

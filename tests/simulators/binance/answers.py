@@ -39,6 +39,9 @@ EXPIRY_REASONS: Mapping[Expiry, str] = {
     Expiry.LIQUIDATION: "5",
     Expiry.THIN_BOOK: "9",
     Expiry.OUT_OF_DATE: "0",
+    # These two never come to be here: such an order is refused.
+    Expiry.NOT_WHOLE: "0",
+    Expiry.WOULD_TAKE: "0",
 }
 ALGO_TYPES: Mapping[str, tuple[TriggerKind, Kind]] = {
     "STOP": (TriggerKind.STOP, Kind.LIMIT),

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from engine.model.ids import Symbol
 from engine.model.values import ZERO, Side
 from engine.venues.paper.books import Position
@@ -112,6 +114,11 @@ class Account:
             self.book(IncomeKind.REALIZED_PNL, order.symbol, realised, ts_ns, self._execution_id)
         self.book(IncomeKind.COMMISSION, order.symbol, -execution.fee, ts_ns, self._execution_id)
         return execution
+
+    def book_funding(self, key: Key, amount: Decimal, mark: Decimal, ts_ns: int) -> None:
+        """Move the balance by what a position pays or gets."""
+        booked = self.book(IncomeKind.FUNDING_FEE, key[0], amount, ts_ns)
+        self.incomes[-1] = replace(booked, quantity=self.quantity(key), leg=key[1], price=mark)
 
     def book(
         self, kind: IncomeKind, symbol: str, amount: Decimal, ts_ns: int, execution_id: int = 0

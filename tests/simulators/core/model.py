@@ -66,6 +66,8 @@ class Expiry(StrEnum):
     WOULD_REVERSE = "would_reverse"
     THIN_BOOK = "thin_book"
     OUT_OF_DATE = "out_of_date"
+    NOT_WHOLE = "not_whole"
+    WOULD_TAKE = "would_take"
 
 
 class SelfTrade(StrEnum):
@@ -234,6 +236,10 @@ class Income(msgspec.Struct, kw_only=True, frozen=True):
     amount: Decimal
     ts_ns: int
     execution_id: int = 0
+    # Of funding: the signed quantity that was held, on which leg, and the mark it was paid at.
+    quantity: Decimal = ZERO
+    leg: Leg = Leg.BOTH
+    price: Decimal = ZERO
 
 
 # --- events -------------------------------------------------------------------------------------

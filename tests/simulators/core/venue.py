@@ -30,6 +30,7 @@ from tests.simulators.core.model import (
     ConditionalRequest,
     ConditionalStatus,
     Event,
+    Expiry,
     IncomeKind,
     Kind,
     Leg,
@@ -169,6 +170,14 @@ class Venue:
         self._match(order)
         return order
 
+    def record_ended(self, request: OrderRequest, expiry: Expiry) -> Order:
+        """An order that was taken and ended before it met anybody."""
+        order = self._new_order(request)
+        order.order_id = self.books.next_order_id()
+        self.books.orders[order.order_id] = order
+        self.matching.end(order, Status.EXPIRED, expiry)
+        return order
+
     def cancel(self, order: Order | None) -> Order:
         if order is None or not order.status.is_open:
             raise Refusal(Reason.UNKNOWN_ORDER_ON_CANCEL)
@@ -293,6 +302,29 @@ class Venue:
         self._put(conditional, ConditionalStatus.CANCELED)
         return conditional
 
+    def amend_conditional(
+        self, conditional: Conditional, *, quantity: Decimal, trigger_price: Decimal | None
+    ) -> Conditional:
+        """Change one that waits, where the venue lets it be changed."""
+        changed = replace(conditional.request, quantity=quantity, trigger_price=trigger_price)
+        if changed == conditional.request:
+            raise Refusal(Reason.NOTHING_TO_AMEND)
+        contract = self.contract(changed.symbol)
+        if not changed.close_position:
+            checks.check_quantity(contract, changed.kind, quantity)
+        if trigger_price is not None:
+            checks.check_price(contract, trigger_price)
+        if would_trigger(changed, self.markets[changed.symbol]):
+            raise Refusal(Reason.WOULD_TRIGGER)
+        conditional.request, conditional.trigger_price = changed, trigger_price
+        self._put(conditional, ConditionalStatus.NEW)
+        return conditional
+
+    def expire_conditional(self, conditional: Conditional) -> None:
+        """The venue itself ends one that waits."""
+        if conditional.status is ConditionalStatus.NEW:
+            self._put(conditional, ConditionalStatus.EXPIRED)
+
     def cancel_all_conditionals(self, symbol: Symbol) -> list[Conditional]:
         self.contract(symbol)
         return [self.cancel_conditional(each) for each in self.books.waiting(symbol)]
@@ -413,7 +445,7 @@ class Venue:
         for key, position in list(self.account.of_symbol(symbol)):
             amount = -(position.quantity * market.mark * market.funding_rate)
             amount = amount.quantize(Decimal("1E-8"))
-            self.account.book(IncomeKind.FUNDING_FEE, symbol, amount, now)
+            self.account.book_funding(key, amount, market.mark, now)
             isolated = key in self.account.isolated_wallets
             if isolated:
                 self.account.isolated_wallets[key] += amount
