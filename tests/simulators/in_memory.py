@@ -147,13 +147,15 @@ class BybitDesk:
         self.exchange = exchange
         self.clock = clock
         self.last_answer: Answer | None = None
+        # How far this caller's clock is ahead of the injected one.
+        self.ahead_ns = 0
 
     async def send(self, method: str, path: str, **parameters: object) -> Answer:
         """A signed request; returns the answer whatever it is."""
         named = {name: value for name, value in parameters.items() if value is not None}
         query = urlencode({name: _text(value) for name, value in named.items()})
         body = b"" if method == "GET" else msgspec.json.encode(named)
-        stamp = str(self.clock.now_ns() // 1_000_000)
+        stamp = str((self.clock.now_ns() + self.ahead_ns) // 1_000_000)
         settings = self.exchange.settings
         payload = query if method == "GET" else body.decode()
         return await self.exchange.request(

@@ -147,10 +147,11 @@ async def test_a_client_that_leaves_is_forgotten(wire: Wire) -> None:
     await eventually(is_forgotten)
 
 
-def test_the_program_says_where_it_is_and_ends_when_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_the_program_says_where_it_is_and_ends_when_asked(venue: str, tmp_path: Path) -> None:
     rules = tmp_path / "faults.json"
     rules.write_text('[{"kind": "gap", "on": "ORDER_TRADE_UPDATE"}]')
-    command = [sys.executable, "-m", "tests.simulators", "binance", "--balance", "500.5"]
+    command = [sys.executable, "-m", "tests.simulators", venue, "--balance", "500.5"]
     program = subprocess.Popen(
         [*command, "--faults", str(rules)], cwd=_ROOT, stdout=subprocess.PIPE, text=True
     )
