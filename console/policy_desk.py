@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject
 
 from console.commands import CommandDesk
 from console.qt.tasks import ConsoleTasks
+from console.viewmodels.desk_conflict import desk_conflict
 from console.viewmodels.freshness import Engine
 from console.viewmodels.policy_draft import PolicyDraft
 from console.viewmodels.policy_page import PolicyPageViewModel
@@ -21,6 +22,8 @@ from engine.model.policy import is_looser, with_changes
 __all__ = ["PolicyDesk"]
 
 _APPLY, _MODE, _ROLLBACK = "policy apply", "policy mode", "policy rollback"
+_RESOLVE = "policy resolve"
+_COMMANDS = (_APPLY, _MODE, _ROLLBACK, _RESOLVE)
 
 
 class PolicyDesk(QObject):
@@ -58,6 +61,7 @@ class PolicyDesk(QObject):
         view.version_chosen.connect(lambda _: self.paint())
         view.rollback_fired.connect(self._roll_back)
         view.conflict.resolved.connect(self._resolve)
+        view.desk_conflict.resolved.connect(self._resolve_desk)
         desk.pending_changed.connect(self.paint)
 
     def take(self, engine: Engine) -> None:
@@ -88,7 +92,7 @@ class PolicyDesk(QObject):
         draft, view = self.draft, self._view
         snapshot = None if self._engine is None else self._engine.snapshot
         live = snapshot is not None and snapshot.mode == "live"
-        is_pending = any(self._desk.is_pending(key) for key in (_APPLY, _MODE, _ROLLBACK))
+        is_pending = any(self._desk.is_pending(key) for key in _COMMANDS)
         chip = self._page.draft_chip(draft, snapshot, is_pending=is_pending)
         view.show_head(self._page.active(draft.base), chip, can_discard=bool(draft.changes))
         allowed = draft.changes.get("allow_new_trades")
@@ -107,6 +111,7 @@ class PolicyDesk(QObject):
             can_apply=not refusal and not is_pending,
         )
         self._paint_conflict()
+        self._paint_desk_conflict(is_pending=is_pending)
         self._paint_activate(is_pending=is_pending)
         self._paint_history(is_pending=is_pending)
 
@@ -116,6 +121,15 @@ class PolicyDesk(QObject):
         if version is not None:
             author = self._client.policy().author
             self._view.conflict.show_conflict(version, author, self.draft.clashes())
+
+    def _paint_desk_conflict(self, *, is_pending: bool) -> None:
+        conflict = None if self._engine is None else self._engine.snapshot.policy.conflict
+        active = self.draft.base.profile
+        self._view.desk_conflict.show_conflict(
+            None if conflict is None else desk_conflict(conflict, active=active),
+            can_keep=not is_pending,
+            can_loosen=not is_pending and not self._loosening_refused(),
+        )
 
     def _paint_activate(self, *, is_pending: bool) -> None:
         base = self.draft.base
@@ -165,6 +179,18 @@ class PolicyDesk(QObject):
     def _resolve(self, keep_mine: frozenset[str]) -> None:
         self.draft.resolve(keep_mine=keep_mine)
         self.paint()
+
+    def _resolve_desk(self, choice: str) -> None:
+        base = self.draft.base.version
+        reason = self.draft.reason.strip() or "the stricter values were kept"
+        self._desk.send(
+            _RESOLVE,
+            "Resolve the conflict",
+            lambda: self._client.resolve_policy(
+                choice, base_version=base, author=self._author, reason=reason
+            ),
+            on_result=self._on_document,
+        )
 
     def _apply(self) -> None:
         changes, base = self.draft.changes, self.draft.base.version

@@ -41,7 +41,9 @@ __all__ = [
     "FieldRow",
     "PolicyDraft",
     "change_rows",
+    "field_title",
     "range_words",
+    "shown_text",
     "shown_value",
 ]
 
@@ -292,10 +294,10 @@ class PolicyDraft:
         return tuple(
             ClashRow(
                 name=name,
-                title=_title(name, self.base.profile),
-                mine=_shown_text(name, text),
-                now=_shown_text(name, theirs[name][1]),
-                original=_shown_text(name, theirs[name][0]),
+                title=field_title(name, self.base.profile),
+                mine=shown_text(name, text),
+                now=shown_text(name, theirs[name][1]),
+                original=shown_text(name, theirs[name][0]),
             )
             for name, text in self._texts.items()
             if name in theirs and theirs[name][1] != text
@@ -324,7 +326,8 @@ def _is_past_soft(snapshot: EngineSnapshot) -> bool:
     return drawdown is not None and drawdown >= snapshot.risk.drawdown_soft
 
 
-def _title(name: str, active: str) -> str:
+def field_title(name: str, active: str) -> str:
+    """What a dotted field is called where `active` is the active profile."""
     if name == "profile":
         return "Active profile"
     if name == "allow_new_trades":
@@ -336,7 +339,8 @@ def _title(name: str, active: str) -> str:
     return spec.title if owner == active else f"{owner}: {spec.title}"
 
 
-def _shown_text(name: str, text: str) -> str:
+def shown_text(name: str, text: str) -> str:
+    """A field's stored text as it is shown, with its unit."""
     spec = FIELD_BY_NAME.get(name.partition(".")[2])
     if spec is None:
         return {"true": "allowed", "false": "not allowed"}.get(text, text)
@@ -353,9 +357,9 @@ def change_rows(before: PolicyDocument, after: PolicyDocument) -> tuple[ChangeRo
         rows.append(
             ChangeRow(
                 name=name,
-                title=_title(name, before.profile),
-                before=_shown_text(name, old),
-                after=_shown_text(name, new),
+                title=field_title(name, before.profile),
+                before=shown_text(name, old),
+                after=shown_text(name, new),
                 movement=_movement(name, before, after),
             )
         )

@@ -22,6 +22,7 @@ from console.viewmodels.appearance import ChipState
 from console.viewmodels.policy_draft import ChangeRow
 from console.viewmodels.policy_page import HistoryRow
 from console.views.changes_view import ChangesView, ConflictView
+from console.views.desk_conflict_view import DeskConflictView
 from console.views.policy_fields_view import PolicyFieldsView
 from console.widgets import Chip, HoldButton, Panel, TextLabel
 from engine.model.policy import PROFILE_NAMES
@@ -51,6 +52,7 @@ class PolicyView(QWidget):
         self._theme = theme
         self.fields = PolicyFieldsView(theme=theme)
         self.conflict = ConflictView(theme=theme)
+        self.desk_conflict = DeskConflictView(theme=theme)
         self._active = TextLabel(theme=theme, may_elide=True, widest="ACTIVE v1")
         self._draft_chip = Chip(theme=theme, height_px=26, padding_px=9)
         self._discard = QPushButton("Discard draft")
@@ -123,6 +125,8 @@ class PolicyView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
         draft = Panel("Draft", theme=self._theme)
+        draft.add(self.desk_conflict)
+        self.desk_conflict.hide()
         draft.add(self.conflict)
         self.conflict.hide()
         draft.add(self._diff)

@@ -15,10 +15,11 @@ from pytestqt.qtbot import QtBot
 from console.viewmodels.reset import CAUSES
 from console.views.quit_sheet import QuitSheet
 from console.views.reset_sheet import ResetSheet
+from console.widgets import HoldButton, TextLabel
 from engine.api import HistoryPoint
 from engine.model.emergency import TripSource
 from engine.model.policy import with_changes
-from engine.model.snapshots import EngineState
+from engine.model.snapshots import EngineState, PolicyConflictSnapshot, PolicySideSnapshot
 from tests.fakes.engine_client import (
     ALARMS,
     NOW_NS,
@@ -41,6 +42,25 @@ def button(parent: QWidget, words: str) -> QPushButton:
         if found.text().startswith(words) and found.isVisible():
             return found
     raise AssertionError(f"no visible button {words!r}")
+
+
+def held_button(parent: QWidget, words: str) -> HoldButton:
+    """The visible button to click or hold whose text is these words."""
+    [found] = [one for one in parent.findChildren(HoldButton) if one.text() == words]
+    assert found.isVisible()
+    return found
+
+
+CONFLICT = PolicyConflictSnapshot(
+    sides=(
+        PolicySideSnapshot(node="desk1", version=2, author="alice", ts_ns=NOW_NS, reason="storm"),
+        PolicySideSnapshot(node="desk2", version=3, author="bob", ts_ns=NOW_NS, reason="calm"),
+    ),
+    fields={"conservative.max_leverage": ("3", "8"), "allow_new_trades": ("false", "true")}
+    | {f"moderate.{name}": ("1", "2") for name in ("signal_rate", "max_open_positions", "x")},
+    base={"conservative.max_leverage": "5", "allow_new_trades": "true"},
+    base_version=1,
+)
 
 
 def type_into(desk: Desk, field: str, text: str) -> None:
@@ -269,6 +289,36 @@ def test_a_conflict_is_told_and_resolved_per_field(desk: Desk) -> None:
     desk.settle()
     assert not view.conflict.isVisible()
     assert view.apply_button.needs_hold, "4 % is looser than the 3 % now in force"
+
+
+def test_a_conflict_of_the_desk_shows_both_values_and_is_resolved_by_a_person(desk: Desk) -> None:
+    window = desk.open()
+    window.show_page("policy")
+    desk.settle()
+    view = window.policy_view
+    assert not view.desk_conflict.isVisible()
+    policy, size = desk.client.now.policy, window.size()
+    desk.client.alter(policy=msgspec.structs.replace(policy, conflict=CONFLICT))
+    desk.settle()
+    assert view.desk_conflict.isVisible()
+    assert window.size() == size
+    shown = " ".join(label.text for label in view.desk_conflict.findChildren(TextLabel))
+    for words in ("desk1", "alice", "storm", "desk2", "bob", "Leverage (was 5)", "not allowed"):
+        assert words in shown
+    theirs = held_button(view.desk_conflict, "Use desk2's")
+    assert theirs.needs_hold
+    assert not theirs.isEnabled(), "loosening needs a reason"
+    view.reason_edited.emit("calm again")
+    desk.settle()
+    assert theirs.isEnabled()
+    QTest.mouseClick(theirs, LEFT)
+    assert asked(desk, "resolve_policy") == [], "a click is no hold"
+    keep = held_button(view.desk_conflict, "Keep the stricter")
+    QTest.mouseClick(keep, LEFT)
+    desk.settle()
+    [sent] = asked(desk, "resolve_policy")
+    assert (sent["choice"], sent["base"]) == ("stricter", 1)
+    assert not view.desk_conflict.isVisible()
 
 
 def test_rolling_back_makes_a_new_version_equal_to_the_old(desk: Desk) -> None:
