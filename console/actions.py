@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from console.viewmodels.entries import may_switch_reduce_only_on
 from console.viewmodels.freshness import Engine
 from engine.model.snapshots import EngineState
 
@@ -40,6 +41,10 @@ def _may_hold(engine: Engine | None) -> bool:
     return engine is not None and engine.snapshot.state is EngineState.RUNNING
 
 
+def _may_reduce(engine: Engine | None) -> bool:
+    return engine is not None and may_switch_reduce_only_on(engine.snapshot)
+
+
 def _is_latched(engine: Engine | None) -> bool:
     return engine is not None and engine.snapshot.emergency.latched
 
@@ -55,6 +60,12 @@ ACTIONS: Final = (
     Action(id="page.policy", title="Policy", keys=("Alt+3",)),
     Action(id="page.health", title="Health", keys=("Alt+8",)),
     Action(id="entries.hold", title="Hold entries", keys=("Ctrl+H",), is_enabled=_may_hold),
+    Action(
+        id="reduce_only.on",
+        title="Reduce only: exits and nothing else",
+        keys=("Ctrl+R",),
+        is_enabled=_may_reduce,
+    ),
     Action(
         id="reset.open",
         title="Open the reset sheet",

@@ -71,6 +71,10 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         command = add(name, text)
         _reason(command)
         _json(command)
+    reduce_only = add("reduce-only", "only what makes positions smaller, until it is switched off")
+    reduce_only.add_argument("switch", choices=["on", "off"], help="what it shall be")
+    _reason(reduce_only)
+    _json(reduce_only)
     panic = add("panic", "emergency stop from another process, with or without the app")
     panic.add_argument("--scope", choices=["node", "desk"], default="node", help="whom it concerns")
     panic.add_argument(

@@ -344,8 +344,10 @@ def _status(arguments: argparse.Namespace, data_dir: Path) -> int:
 
 
 def _command(arguments: argparse.Namespace, data_dir: Path) -> int:
-    """start, halt, resume, reset: only a running engine can do them."""
+    """start, halt, resume, reduce-only, reset: only a running engine can do them."""
     fields: dict[str, Any] = {"reason": arguments.reason, "author": _author()}
+    if arguments.command == "reduce-only":
+        fields["switch"] = arguments.switch
     if arguments.command == "reset":
         fields |= {
             "cause": arguments.cause,

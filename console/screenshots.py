@@ -27,15 +27,25 @@ from console.theme import THEMES, LiveTheme
 from console.window import MainWindow
 from engine.api import EngineClient
 from engine.model.emergency import EmergencyState, ResetRequest
-from engine.model.snapshots import EngineSnapshot, EngineState, LinkState, OutageSnapshot
+from engine.model.reasons import Reason, ReasonCode
+from engine.model.snapshots import (
+    AlarmSnapshot,
+    EngineSnapshot,
+    EngineState,
+    LinkHistorySnapshot,
+    LinkState,
+    OutageSnapshot,
+    RecoverySnapshot,
+)
 
 __all__ = ["photograph"]
 
 _SETTLE_S: Final = 0.3
 _POLL_S: Final = 0.05
-_STAGED_S: Final = 3.0  # Long enough for the buffer's direction to be told.
+_STAGED_DOWN_S: Final = 6.0
+_STAGED_REPLAY_S: Final = 2.0
 _STAGED_EVENTS_PER_S: Final = 180
-_STAGED_BACKLOG: Final = 5_400
+_STAGED_CAUSE: Final = "nothing listens at its address"
 DEFAULT_SIZE: Final = (1366, 700)
 
 
@@ -56,63 +66,107 @@ class _StagedClient:
         return getattr(self._client, name)
 
 
-def _link_as(snapshot: EngineSnapshot, pending: int, **fields: Any) -> EngineSnapshot:
-    """The snapshot with its Redis link, and what waits for it, replaced."""
-    redis = msgspec.structs.replace(snapshot.redis, **fields)
-    shared = {"state", "cause", "down_s", "tries"} & set(fields)
+def _link_as(
+    snapshot: EngineSnapshot,
+    *,
+    pending: int,
+    oldest_s: float,
+    gate: tuple[Reason, ...],
+    **fields: Any,
+) -> EngineSnapshot:
+    """The snapshot with its Redis link, and all that follows from it, replaced."""
+    redis = msgspec.structs.replace(snapshot.redis, was_up=True, **fields)
     links = tuple(
-        msgspec.structs.replace(link, **{name: fields[name] for name in shared})
+        msgspec.structs.replace(
+            link,
+            state=redis.state,
+            cause=redis.cause,
+            age_s=redis.last_answer_age_s,
+            was_up=True,
+            down_s=redis.down_s,
+            tries=redis.tries,
+        )
         if link.name == "redis"
         else link
         for link in snapshot.links
     )
+    written = max(snapshot.journal.written, pending)
     journal = msgspec.structs.replace(
         snapshot.journal,
         pending=pending,
-        acknowledged=max(0, snapshot.journal.written - pending),
-        written=max(snapshot.journal.written, pending),
+        acknowledged=written - pending,
+        written=written,
         bytes=snapshot.journal.bytes + 400 * pending,
-        oldest_pending_age_s=max(0.1, pending / _STAGED_EVENTS_PER_S),
+        oldest_pending_age_s=oldest_s,
     )
-    return msgspec.structs.replace(snapshot, redis=redis, links=links, journal=journal)
+    return msgspec.structs.replace(snapshot, redis=redis, links=links, journal=journal, gate=gate)
 
 
-def _down_since(began_ns: int) -> Stage:
-    """Redis has been away for a while, and what is written waits for it."""
+def _down_since(begin: EngineSnapshot) -> Stage:
+    """Redis has been away since ``begin``, and what is written waits for it."""
 
     def stage(snapshot: EngineSnapshot) -> EngineSnapshot:
-        down_s = 9.0 + (snapshot.monotonic_ns - began_ns) / 1e9
-        cause = "nothing listens at its address"
+        down_s = (snapshot.monotonic_ns - begin.monotonic_ns) / 1e9
         down = _link_as(
             snapshot,
-            round(down_s * _STAGED_EVENTS_PER_S),
+            pending=round(down_s * _STAGED_EVENTS_PER_S),
+            oldest_s=down_s,
+            gate=(
+                Reason(code=ReasonCode.REDIS_DOWN, detail=_STAGED_CAUSE),
+                Reason(code=ReasonCode.RECOVERING),
+            ),
             state=LinkState.DOWN,
-            cause=cause,
+            cause=_STAGED_CAUSE,
             down_s=down_s,
-            tries=round(down_s),
-            was_up=True,
+            last_answer_age_s=down_s,
+            tries=round(down_s) + 1,
         )
-        from_ns = snapshot.ts_ns - round(down_s * 1e9)
-        outage = OutageSnapshot(from_ns=from_ns, to_ns=None, cause=cause)
-        history = msgspec.structs.replace(snapshot.link_history, outages=(outage,), outages_total=1)
-        return msgspec.structs.replace(down, link_history=history)
+        alarm = AlarmSnapshot(
+            id="staged",
+            code="REDIS_DOWN",
+            priority=2,
+            text=f"Redis down: {_STAGED_CAUSE}",
+            action="Check the server and the network.",
+            ts_ns=begin.ts_ns,
+        )
+        outage = OutageSnapshot(from_ns=begin.ts_ns, to_ns=None, cause=_STAGED_CAUSE)
+        return msgspec.structs.replace(
+            down,
+            alarms=(alarm, *snapshot.alarms) if down_s > 3 else snapshot.alarms,
+            link_history=LinkHistorySnapshot(outages=(outage,), outages_total=1),
+        )
 
     return stage
 
 
-def _replaying_since(began_ns: int) -> Stage:
-    """Redis is back, and what waited goes out."""
+def _replaying_since(begin: EngineSnapshot) -> Stage:
+    """Redis is back since ``begin``, and what waited then goes out."""
 
     def stage(snapshot: EngineSnapshot) -> EngineSnapshot:
-        passed_s = (snapshot.monotonic_ns - began_ns) / 1e9
-        left = max(1, round(_STAGED_BACKLOG * (1.0 - passed_s / (2 * _STAGED_S))))
-        return _link_as(
+        passed_s = (snapshot.monotonic_ns - begin.monotonic_ns) / 1e9
+        total = begin.journal.pending
+        left = max(1, round(total * (1.0 - passed_s / (2 * _STAGED_REPLAY_S))))
+        outage = msgspec.structs.replace(begin.link_history.outages[0], to_ns=begin.ts_ns)
+        replaying = _link_as(
             snapshot,
-            left,
+            pending=left,
+            oldest_s=left / _STAGED_EVENTS_PER_S,
+            gate=(Reason(code=ReasonCode.RECOVERING),),
             state=LinkState.REPLAYING,
             cause="reconnected",
+            down_s=None,
+            tries=0,
             replay_remaining=left,
-            replay_total=_STAGED_BACKLOG,
+            replay_total=total,
+        )
+        return msgspec.structs.replace(
+            replaying,
+            alarms=begin.alarms,
+            link_history=LinkHistorySnapshot(
+                outages=(outage,),
+                outages_total=1,
+                recovery=RecoverySnapshot(began_ns=begin.ts_ns),
+            ),
         )
 
     return stage
@@ -136,15 +190,15 @@ class _Session:
             raise OSError(f"cannot write {path}")
         self.written.append(path)
 
-    async def staged(self, stage: Callable[[int], Stage], *pages: tuple[str, str]) -> None:
-        """Show the engine with this stage for a while, photograph pages of it, and end it."""
-        self.client.stage = stage(self.client.snapshot().monotonic_ns)
-        self.window.show_page("overview")
-        await asyncio.sleep(_STAGED_S)
+    async def staged(
+        self, stage: Callable[[EngineSnapshot], Stage], wait_s: float, *pages: tuple[str, str]
+    ) -> None:
+        """Show the engine with this stage for a while, and photograph pages of it."""
+        self.client.stage = stage(self.client.snapshot())
+        await asyncio.sleep(wait_s)
         for page, name in pages:
             self.window.show_page(page)
             await self.keep(name)
-        self.client.stage = lambda snapshot: snapshot
 
     async def until(self, is_there: Callable[[EngineSnapshot], bool], wait_s: float) -> None:
         """Wait for the engine to reach a state, for so long."""
@@ -251,10 +305,14 @@ async def _pages(session: _Session) -> None:
 
 async def _outage(session: _Session) -> None:
     await session.staged(
-        _down_since, ("overview", "overview_redis_down"), ("health", "health_redis_down")
+        _down_since,
+        _STAGED_DOWN_S,
+        ("overview", "overview_redis_down"),
+        ("health", "health_redis_down"),
     )
-    await session.staged(_replaying_since, ("overview", "overview_replaying"))
     session.window.show_page("overview")
+    await session.staged(_replaying_since, _STAGED_REPLAY_S, ("overview", "overview_replaying"))
+    session.client.stage = lambda snapshot: snapshot
 
 
 async def _stop_and_reset(session: _Session) -> None:

@@ -200,6 +200,8 @@ class MainWindow(QWidget):
         self.health_view.part_chosen.connect(lambda _: self.pacer.refresh_soon())
         self.rail.hold_pressed.connect(self._hold_entries)
         self.rail.allow_held.connect(self._allow_entries)
+        self.rail.reduce_pressed.connect(lambda: self._reduce_only(on=True))
+        self.rail.unreduce_held.connect(lambda: self._reduce_only(on=False))
         self.overview.start_row.start_held.connect(self._start)
         self.overview.acknowledged.connect(self._acknowledge)
         self.messages.changed.connect(self._paint_message)
@@ -215,6 +217,7 @@ class MainWindow(QWidget):
             "page.policy": lambda: self.show_page("policy"),
             "page.health": lambda: self.show_page("health"),
             "entries.hold": self._hold_entries,
+            "reduce_only.on": lambda: self._reduce_only(on=True),
             "reset.open": self.stop_desk.open_reset,
             "policy.apply": self._apply_policy,
             "theme.switch": self.switch_theme,
@@ -337,6 +340,8 @@ class MainWindow(QWidget):
             return
         is_pending = self.commands.is_pending("halt") or self.commands.is_pending("resume")
         self.rail.show_entries(self._entries.present(self._engine, is_pending=is_pending))
+        is_switching = self.commands.is_pending("reduce_only")
+        self.rail.show_reduce_only(self._entries.reduce_only(self._engine, is_pending=is_switching))
         start = self._entries.start(self._engine, is_pending=self.commands.is_pending("start"))
         self.overview.show_start(start)
 
@@ -394,6 +399,16 @@ class MainWindow(QWidget):
             "resume",
             "Allow entries",
             lambda: self._client.resume(reason="allowed in the main window", author=self._author),
+        )
+
+    def _reduce_only(self, *, on: bool) -> None:
+        # One key for both, so that they are never under way at once.
+        self.commands.send(
+            "reduce_only",
+            "Reduce only" if on else "End of reduce only",
+            lambda: self._client.reduce_only(
+                on=on, reason="switched in the main window", author=self._author
+            ),
         )
 
     def _start(self) -> None:

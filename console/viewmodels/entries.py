@@ -1,6 +1,7 @@
-"""Whether new positions may be opened, and which control changes that.
+"""Whether new positions may be opened, and which controls change that.
 
-HOLD ENTRIES goes on by one press and off by a hold.
+HOLD ENTRIES and REDUCE ONLY go on by one press and off by a hold. What breaker or governor set,
+no control here takes off.
 "Hold" never means "stop": exits still run. START is another control, shown only when READY.
 """
 
@@ -10,9 +11,15 @@ from typing import Final
 
 from console.viewmodels.freshness import Engine
 from engine.model.emergency import Condition
-from engine.model.snapshots import EngineState
+from engine.model.snapshots import EngineSnapshot, EngineState
 
-__all__ = ["EntriesState", "EntriesViewModel", "StartState"]
+__all__ = [
+    "EntriesState",
+    "EntriesViewModel",
+    "ReduceOnlyState",
+    "StartState",
+    "may_switch_reduce_only_on",
+]
 
 _WORDS: Final[Mapping[EngineState, str]] = {
     EngineState.RUNNING: "allowed",
@@ -35,12 +42,28 @@ class EntriesState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceOnlyState:
+    """The operator's reduce-only below it: a button that switches it on, or a hold that ends it."""
+
+    can_switch_on: bool
+    is_on: bool
+    can_switch_off: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartState:
     """The START row while READY."""
 
     text: str
     unmet: tuple[Condition, ...]
     can_start: bool
+
+
+def may_switch_reduce_only_on(snapshot: EngineSnapshot) -> bool:
+    """While it trades, held or not; also when breaker or governor have set it already, so that it
+    stays when they let go."""
+    trading = {EngineState.RUNNING, EngineState.HALTED, EngineState.REDUCE_ONLY}
+    return snapshot.state in trading and not snapshot.reduce_only_by_operator
 
 
 class EntriesViewModel:
@@ -62,6 +85,16 @@ class EntriesViewModel:
             can_hold=snapshot.state is EngineState.RUNNING and not is_pending,
             offers_allow=is_halted,
             can_allow=is_halted and not is_pending,
+        )
+
+    def reduce_only(self, engine: Engine, *, is_pending: bool) -> ReduceOnlyState:
+        """The operator's reduce-only."""
+        snapshot = engine.snapshot
+        is_on = bool(snapshot.reduce_only_by_operator)
+        return ReduceOnlyState(
+            can_switch_on=may_switch_reduce_only_on(snapshot) and not is_pending,
+            is_on=is_on,
+            can_switch_off=is_on and not snapshot.emergency.latched and not is_pending,
         )
 
     def start(self, engine: Engine, *, is_pending: bool) -> StartState | None:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QButtonGroup, QPushButton, QVBoxLayout, QWidget
 
 from console.theme import LiveTheme, Role
 from console.theme.fonts import TextStyle
-from console.viewmodels.entries import EntriesState
+from console.viewmodels.entries import EntriesState, ReduceOnlyState
 from console.widgets import HoldButton, TextLabel
 
 __all__ = ["RAIL_PX", "RailView"]
@@ -23,6 +23,8 @@ class RailView(QWidget):
     page_chosen = Signal(str)
     hold_pressed = Signal()
     allow_held = Signal()
+    reduce_pressed = Signal()
+    unreduce_held = Signal()
 
     def __init__(self, *, theme: LiveTheme, pages: tuple[tuple[str, str, str], ...]) -> None:
         super().__init__()
@@ -57,10 +59,20 @@ class RailView(QWidget):
         self._hold.clicked.connect(self.hold_pressed)
         self._allow = HoldButton("Allow entries", theme=theme, is_stacked=True)
         self._allow.held.connect(self.allow_held)
+        self._reduce = QPushButton("Reduce only\nCtrl+R")
+        self._reduce.setObjectName("two_lines")
+        self._reduce.setMinimumHeight(46)
+        self._reduce.setAccessibleName("Reduce only: exits and nothing else, Ctrl+R")
+        self._reduce.clicked.connect(self.reduce_pressed)
+        self._unreduce = HoldButton("End reduce only", theme=theme, is_stacked=True)
+        self._unreduce.held.connect(self.unreduce_held)
         for widget in (self._words, self._state, self._hold, self._allow):
             layout.addWidget(widget)
-        self._allow.setFixedWidth(RAIL_PX)
-        self._allow.hide()
+        for widget in (self._reduce, self._unreduce):
+            layout.addWidget(widget)
+        for widget in (self._allow, self._unreduce):
+            widget.setFixedWidth(RAIL_PX)
+            widget.hide()
 
     def show_page(self, page: str) -> None:
         """Mark the current page."""
@@ -73,6 +85,18 @@ class RailView(QWidget):
         self._hold.setEnabled(state.can_hold)
         self._allow.setVisible(state.offers_allow)
         self._allow.setEnabled(state.can_allow)
+
+    def show_reduce_only(self, state: ReduceOnlyState) -> None:
+        """The operator's reduce-only, and the control that changes it."""
+        self._reduce.setVisible(not state.is_on)
+        self._reduce.setEnabled(state.can_switch_on)
+        self._unreduce.setVisible(state.is_on)
+        self._unreduce.setEnabled(state.can_switch_off)
+
+    @property
+    def unreduce_button(self) -> HoldButton:
+        """The hold button that ends the operator's reduce-only."""
+        return self._unreduce
 
     @property
     def allow_button(self) -> HoldButton:

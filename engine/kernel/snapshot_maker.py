@@ -86,6 +86,7 @@ class SnapshotMaker:
             else self._start_conditions(),
             reset_conditions=self._reset_conditions() if latched else (),
             would_trip_again=self._would_trip_again() if latched else (),
+            reduce_only_by_operator=parts.mode.operator_reduce_why or "",
             link_history=self._link_history.snapshot(),
             database=self._database(),
         )

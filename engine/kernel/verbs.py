@@ -76,6 +76,7 @@ class Verbs:
             "panic": self._panic,
             "halt": self._halt,
             "resume": self._resume,
+            "reduce-only": self._reduce_only,
             "start": self._start,
             "reset": self._reset,
             "backup": self._backup,
@@ -109,6 +110,16 @@ class Verbs:
     async def _resume(self, args: Mapping[str, Any]) -> dict[str, Any]:
         return result_json(
             await self._client.resume(reason=_text(args, "reason"), author=_author(args))
+        )
+
+    async def _reduce_only(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        switch = _text(args, "switch")
+        if switch not in {"on", "off"}:
+            raise OperatorMessage("switch must be on or off")
+        return result_json(
+            await self._client.reduce_only(
+                on=switch == "on", reason=_text(args, "reason"), author=_author(args)
+            )
         )
 
     async def _start(self, args: Mapping[str, Any]) -> dict[str, Any]:

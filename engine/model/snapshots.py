@@ -422,6 +422,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     reset_conditions: tuple[Condition, ...] = ()
     # Measures that would trip again at once, each to be re-based by name.
     would_trip_again: tuple[str, ...] = ()
+    # Why an operator has switched reduce-only on; "" while none has.
+    reduce_only_by_operator: str = ""
     link_history: LinkHistorySnapshot = LinkHistorySnapshot()
     database: DatabaseSnapshot | None = None
 

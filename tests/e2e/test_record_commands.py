@@ -121,6 +121,18 @@ async def test_the_audit_trail_is_proved_exported_and_its_first_broken_link_name
     assert f"entry {tampered} " in broken["why"]
 
 
+async def test_reduce_only_is_switched_from_a_shell(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    assert "no engine" in seawall(data_dir, "reduce-only", "on", status=1)
+    with running(data_dir):
+        await is_up(data_dir)
+        assert answer(data_dir, "reduce-only", "on", "--reason", "a test")["state"] == "reduce_only"
+        again = answer(data_dir, "reduce-only", "off")
+    assert (again["ok"], again["state"]) == (True, "running")
+    whys = [entry["what"] for entry in answer(data_dir, "audit", "export")]
+    assert whys[-2:] == ["reduce only on", "reduce only off"]
+
+
 async def test_old_trades_and_events_are_imported_once_and_an_engine_starts_on_them(
     tmp_path: Path,
 ) -> None:

@@ -586,7 +586,10 @@ class FakeEngineClient:
     async def reduce_only(
         self, *, on: bool, reason: str, author: str = "operator"
     ) -> CommandResult:
-        self.alter(state=EngineState.REDUCE_ONLY if on else EngineState.RUNNING)
+        self.alter(
+            state=EngineState.REDUCE_ONLY if on else EngineState.RUNNING,
+            reduce_only_by_operator=reason if on else "",
+        )
         return self._answer("reduce_only", asked={"on": on})
 
     async def start(self, *, reason: str, author: str = "operator") -> CommandResult:

@@ -109,6 +109,28 @@ def test_ctrl_h_holds_only_while_running(desk: Desk) -> None:
     assert len(asked(desk, "halt")) == 1
 
 
+def test_reduce_only_goes_on_by_a_key_and_off_by_a_hold(desk: Desk) -> None:
+    window = desk.open()
+    window.activateWindow()
+    QTest.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    assert window.commands.is_pending("reduce_only")
+    desk.settle()
+    assert window.rail.unreduce_button.isVisible()
+    QTest.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    desk.settle()
+    window.rail.unreduce_button.held.emit()
+    desk.settle()
+    assert asked(desk, "reduce_only") == [{"on": True}, {"on": False}]
+    assert not window.rail.unreduce_button.isVisible()
+
+
+def test_what_the_governor_set_no_button_takes_off(desk: Desk) -> None:
+    governed = msgspec.structs.replace(running_snapshot(), state=EngineState.REDUCE_ONLY)
+    window = desk.open(governed)
+    assert not window.rail.unreduce_button.isVisible()
+    assert button(window.rail, "Reduce only").isEnabled()
+
+
 def test_start_is_a_hold_on_its_own_row(desk: Desk) -> None:
     ready = msgspec.structs.replace(running_snapshot(), state=EngineState.READY, positions=())
     window = desk.open(ready)

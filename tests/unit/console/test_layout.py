@@ -56,7 +56,14 @@ def halted_snapshot() -> EngineSnapshot:
     return msgspec.structs.replace(running_snapshot(), state=EngineState.HALTED)
 
 
+def reducing_snapshot() -> EngineSnapshot:
+    return msgspec.structs.replace(
+        running_snapshot(), state=EngineState.REDUCE_ONLY, reduce_only_by_operator="too wild"
+    )
+
+
 STATES = (
+    reducing_snapshot,
     running_snapshot,
     alarmed_snapshot,
     latched_snapshot,
