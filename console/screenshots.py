@@ -90,16 +90,19 @@ def _link_as(
         else link
         for link in snapshot.links
     )
-    written = max(snapshot.journal.written, pending)
     journal = msgspec.structs.replace(
         snapshot.journal,
         pending=pending,
-        acknowledged=written - pending,
-        written=written,
+        written=snapshot.journal.written + pending,
         bytes=snapshot.journal.bytes + 400 * pending,
         oldest_pending_age_s=oldest_s,
     )
-    return msgspec.structs.replace(snapshot, redis=redis, links=links, journal=journal, gate=gate)
+    policy = snapshot.policy
+    if snapshot.policy.source == "redis":
+        policy = msgspec.structs.replace(policy, source="local snapshot", age_s=oldest_s)
+    return msgspec.structs.replace(
+        snapshot, redis=redis, links=links, journal=journal, gate=gate, policy=policy
+    )
 
 
 def _down_since(begin: EngineSnapshot) -> Stage:

@@ -6,7 +6,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from console.charts import LimitChart
-from console.theme import LiveTheme
+from console.theme import LiveTheme, Role
 from console.theme.fonts import TextStyle
 from console.viewmodels.chart_frames import ChartState
 from console.viewmodels.health_links import (
@@ -36,18 +36,36 @@ _SIDE_MIN_PX: Final = 238
 class _Part(Panel):
     """A panel with a state, its cause, and figures."""
 
-    def __init__(self, title: str, *, theme: LiveTheme, columns: int, rows: int, name: str) -> None:
+    def __init__(
+        self,
+        title: str,
+        *,
+        theme: LiveTheme,
+        columns: int,
+        rows: int,
+        name: str,
+        is_narrow: bool = False,
+    ) -> None:
         super().__init__(title, theme=theme, note_widest="steady")
         self._chip = Chip(theme=theme, height_px=22, padding_px=9)
-        self._cause = Paragraph(theme=theme, style=TextStyle.BODY, lines_max=2)
+        # In a narrow panel the cause has a line of its own, or two, or four.
+        self._cause = Paragraph(
+            theme=theme,
+            style=TextStyle.SMALL if is_narrow else TextStyle.BODY,
+            role=Role.TEXT,
+            lines_max=4 if is_narrow else 2,
+        )
         self._progress = ProgressLine(theme=theme, name=f"{title}: replay")
         self._facts = FactsGrid(theme=theme, columns=columns, rows=rows, widest_name=name)
         self._head = QHBoxLayout()
         self._head.setSpacing(8)
         self._head.addWidget(self._chip)
-        self._head.addWidget(self._cause, 1_000)
+        if not is_narrow:
+            self._head.addWidget(self._cause, 1_000)
         self._head.addStretch(1)
         self.add_layout(self._head)
+        if is_narrow:
+            self.add(self._cause)
         self.add(self._progress)
         self.add(self._facts)
         self._progress.hide()
@@ -84,9 +102,13 @@ class HealthLinksView(QWidget):
         )
         self._chart = LimitChart(name="Events waiting for Redis", theme=theme)
         self._journal.add(self._chart, 1)
-        self._policy = _Part("Policy", theme=theme, columns=1, rows=7, name="Entries held")
+        self._policy = _Part(
+            "Policy", theme=theme, columns=1, rows=7, name="Entries held", is_narrow=True
+        )
         self._policy.add_stretch()
-        self._database = _Part("Database", theme=theme, columns=1, rows=5, name="Backup result")
+        self._database = _Part(
+            "Database", theme=theme, columns=1, rows=5, name="Backup result", is_narrow=True
+        )
         self._database.add_stretch()
         self._backup = QPushButton("Back up now")
         self._backup.setAccessibleName("Back up the database now")

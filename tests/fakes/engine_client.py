@@ -311,6 +311,13 @@ def down_snapshot() -> EngineSnapshot:
             oldest_pending_age_s=12.4,
             bytes=1_460_000,
         ),
+        policy=msgspec.structs.replace(
+            running.policy,
+            source="local snapshot",
+            age_s=41.0,
+            stale=True,
+            note="there is no desk key here: of other nodes only stricter values are taken",
+        ),
         link_history=LinkHistorySnapshot(
             outages=(OutageSnapshot(from_ns=NOW_NS - 12_400_000_000, to_ns=None, cause=cause),),
             outages_total=1,
