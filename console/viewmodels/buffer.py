@@ -17,8 +17,8 @@ from engine.model.snapshots import JournalSnapshot, LinkState
 
 __all__ = ["BUFFER_NAME", "JOURNAL_ALARM_FRACTION", "BufferState", "BufferViewModel"]
 
-BUFFER_NAME: Final = "Events waiting for Redis"
-_STANDALONE_NAME: Final = "Journal, no Redis to wait for"
+BUFFER_NAME: Final = "Waiting for Redis"
+_STANDALONE_NAME: Final = "Journal, no Redis"
 JOURNAL_ALARM_FRACTION: Final = 0.8
 _FORECAST_MAX_S: Final = 30 * 86_400.0
 
@@ -97,16 +97,14 @@ class BufferViewModel:
             tone = Tone.CRITICAL if used >= 1.0 and journal.pending else Tone.HIGH
         is_gone = engine.silent_s >= 10
         return IndicatorState(
-            name=BUFFER_NAME
-            if state is not LinkState.DISABLED
-            else "Journal, no Redis to wait for",
+            name=BUFFER_NAME if state is not LinkState.DISABLED else "Journal, no Redis",
             value="NO DATA" if is_gone else whole(journal.pending),
             at=None if is_gone else min(1.0, used),
             normal_to=JOURNAL_ALARM_FRACTION,
             ticks=(JOURNAL_ALARM_FRACTION,),
             tone=tone,
             is_stale=engine.is_silent,
-            note="",
+            note="" if is_gone else direction,
             description=f"{direction}. {_size(journal)}, alarm from 80 per cent of it".strip(". "),
         )
 

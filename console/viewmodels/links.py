@@ -156,9 +156,9 @@ def _policy_row(policy: PolicySnapshot) -> LinkRow:
     if policy.conflict is not None:
         count = len(policy.conflict.fields)
         fields = "one field" if count == 1 else f"{count} fields"
-        cause = f"{fields} changed on both sides of an outage; the stricter value holds"
+        cause = f"{fields} changed on both sides; the stricter holds"
     elif chip.tone is not Tone.NEUTRAL:
-        cause = policy.note or f"the last good copy is in force, from the {policy.source}"
+        cause = "the last good copy is in force"
     return LinkRow(
         name="policy",
         title="Policy",

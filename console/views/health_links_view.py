@@ -48,12 +48,12 @@ class _Part(Panel):
     ) -> None:
         super().__init__(title, theme=theme, note_widest="steady")
         self._chip = Chip(theme=theme, height_px=22, padding_px=9)
-        # In a narrow panel the cause has a line of its own, or two, or four.
+        # In a narrow panel the cause has lines of its own.
         self._cause = Paragraph(
             theme=theme,
             style=TextStyle.SMALL if is_narrow else TextStyle.BODY,
             role=Role.TEXT,
-            lines_max=4 if is_narrow else 2,
+            lines_max=3 if is_narrow else 2,
         )
         self._progress = ProgressLine(theme=theme, name=f"{title}: replay")
         self._facts = FactsGrid(theme=theme, columns=columns, rows=rows, widest_name=name)
@@ -103,7 +103,7 @@ class HealthLinksView(QWidget):
         self._chart = LimitChart(name="Events waiting for Redis", theme=theme)
         self._journal.add(self._chart, 1)
         self._policy = _Part(
-            "Policy", theme=theme, columns=1, rows=7, name="Entries held", is_narrow=True
+            "Policy", theme=theme, columns=1, rows=6, name="Entries held", is_narrow=True
         )
         self._policy.add_stretch()
         self._database = _Part(

@@ -2,7 +2,7 @@
 
 Calm rows are plain words, abnormal ones chips with their shape. Below the links stands what waits
 for Redis: how much, how old, where it is going, and its last hour. In a low window the trend gives
-way first, then the second line of a cause, the figures, the bar; no row is ever cut.
+way first, then the figures, the second line of a cause, the bar; no row is ever cut.
 """
 
 from dataclasses import dataclass
@@ -87,14 +87,10 @@ class LinksView(Panel):
         self._bar = IndicatorBar(
             theme=theme, state=IndicatorState(name=BUFFER_NAME, value="", at=None, normal_to=1.0)
         )
-        self._direction = TextLabel(
-            theme=theme, style=TextStyle.SMALL_STRONG, widest="draining, empty in 00 min"
-        )
         self._figures = TextLabel(
             theme=theme,
             style=TextStyle.SMALL,
             role=Role.TEXT_MUTED,
-            align=Qt.AlignmentFlag.AlignRight,
             may_elide=True,
             widest="oldest 00 min",
         )
@@ -102,16 +98,11 @@ class LinksView(Panel):
         self._lay_out_buffer()
 
     def _lay_out_buffer(self) -> None:
-        figures = QHBoxLayout()
-        figures.setContentsMargins(0, 0, 0, 0)
-        figures.setSpacing(8)
-        figures.addWidget(self._direction)
-        figures.addWidget(self._figures, 1)
         column = QVBoxLayout(self._buffer)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(_TREND_GAP_PX - 1)
         column.addWidget(self._bar)
-        column.addLayout(figures)
+        column.addWidget(self._figures)
         column.addWidget(self._trend, 1)
         self.add(self._buffer, 2)
 
@@ -130,7 +121,6 @@ class LinksView(Panel):
     def show_buffer(self, state: BufferState) -> None:
         """What waits for Redis."""
         self._bar.show_state(state.bar)
-        self._direction.set_text(state.direction)
         self._figures.set_text(state.figures)
 
     def show_trend(self, series: TrendSeries) -> None:
@@ -200,12 +190,12 @@ class LinksView(Panel):
         room = self.height() - _FRAME_PX - len(self._shown) * _ROW_LOW_PX
         room -= sum(_PROGRESS_PX for row in self._shown if row.progress is not None)
         causes = self._causes_px(lines_max=2)
-        if causes + _BAR_PX + _GAP_PX + _FIGURES_PX > room:
+        if causes + _BAR_PX + _GAP_PX > room:
             causes = self._causes_px(lines_max=1)
         room -= causes
         parts = (
             (_BAR_PX + _GAP_PX, (self._buffer,)),
-            (_FIGURES_PX, (self._direction, self._figures)),
+            (_FIGURES_PX, (self._figures,)),
             (SPARKLINE_MIN_PX + _TREND_GAP_PX, (self._trend,)),
         )
         for height, widgets in parts:

@@ -18,7 +18,7 @@ from console.widgets.labels import TextLabel
 
 __all__ = ["FactsGrid"]
 
-_ROW_PX = 20
+_ROW_PX = 19
 _CALM = {Tone.NEUTRAL, Tone.QUIET}
 
 

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from console.bootstrap import make_application
 from console.qt import ConsoleEventLoop
 from console.theme import THEMES, LiveTheme
-from console.widgets import Chip, Paragraph, ProgressLine, TextLabel
+from console.widgets import Chip, IndicatorBar, Paragraph, ProgressLine, TextLabel
 from console.window import MainWindow
 from engine.model.ids import Symbol
 from engine.model.snapshots import EngineSnapshot, LinkState
@@ -102,6 +102,7 @@ class Outage:
             "gate": [reason.code.value for reason in now.gate],
             "chips": [one.text for one in shown if isinstance(one, Chip)],
             "texts": [one.text for one in shown if isinstance(one, TextLabel | Paragraph)],
+            "notes": [one.state.note for one in shown if isinstance(one, IndicatorBar)],
             "progress": [one.fraction for one in shown if isinstance(one, ProgressLine)],
         }
 

@@ -69,7 +69,7 @@ def assert_told_truly(told: Told) -> None:
     chip(early, r"DOWN \d+ s")
     chip(late, r"DOWN \d+ s")
     assert late["pending"] > early["pending"] > 0
-    text(late, r"filling, full in \d+ (s|min|h|d)")
+    assert re.fullmatch(r"filling, full in \d+ (s|min|h|d)", "".join(late["notes"]))
     text(late, r".+ \(try \d+\)")
     text(late, r"oldest [\d.]+ s · .+ of 100 MB")
     text(told["3_down_longer", "health-links"], r"OUTAGES OF REDIS IN THIS RUN: 1")

@@ -138,7 +138,7 @@ def test_a_policy_changed_on_both_sides_is_a_conflict_and_says_what_holds() -> N
     policy = msgspec.structs.replace(running_snapshot().policy, conflict=conflict)
     shown = row(msgspec.structs.replace(running_snapshot(), policy=policy), "policy")
     assert (shown.chip.text, shown.chip.tone) == ("CONFLICT", Tone.HIGH)
-    assert shown.cause == "one field changed on both sides of an outage; the stricter value holds"
+    assert shown.cause == "one field changed on both sides; the stricter holds"
 
 
 # --- the buffer ---------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_without_redis_nothing_waits() -> None:
     running = running_snapshot()
     redis = msgspec.structs.replace(running.redis, mode="standalone", state=LinkState.DISABLED)
     state = BufferViewModel().present(seen(msgspec.structs.replace(running, redis=redis)))
-    assert state.bar.name == "Journal, no Redis to wait for"
+    assert state.bar.name == "Journal, no Redis"
     assert state.figures == "a commit is enough · 412 kB of 100 MB"
 
 
