@@ -278,17 +278,14 @@ def _policy(snapshot: EngineSnapshot, row: LinkRow, age_max_s: float) -> PartSta
             Fact(name="Source", value=policy.source),
             Fact(name="Confirmed", value=f"{age(policy.age_s)} ago"),
             Fact(name="Version", value=f"v{policy.version} · {policy.sha256[:7]}"),
-            Fact(name="Profile", value=policy.profile),
-            Fact(name="Changed", value=_changed(snapshot)),
+            Fact(
+                name="Changed at",
+                value=moment(policy.ts_ns, snapshot.ts_ns) if policy.ts_ns else DASH,
+            ),
+            Fact(name="Changed by", value=policy.author or DASH),
             Fact(name="Entries held", value=f"at {duration(age_max_s)} of age"),
         ),
     )
-
-
-def _changed(snapshot: EngineSnapshot) -> str:
-    policy = snapshot.policy
-    at = moment(policy.ts_ns, snapshot.ts_ns) if policy.ts_ns else DASH
-    return f"{at} by {policy.author}" if policy.author else at
 
 
 def _database(

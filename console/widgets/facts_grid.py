@@ -79,6 +79,11 @@ class FactsGrid(QWidget):
         made.show(None)
         return made
 
+    def cut_values(self) -> list[str]:
+        """Values that are not shown whole, for the tests."""
+        values = (row.value for row in self._rows)
+        return [one.text for one in values if one.isVisible() and not one.text_fits()]
+
     def show_facts(self, facts: tuple[Fact, ...]) -> None:
         """Show these; as many as there are places."""
         for at, row in enumerate(self._rows):

@@ -22,6 +22,7 @@ from console.theme import THEMES
 from console.theme.fonts import TextStyle, font_for
 from console.widgets import (
     Chip,
+    FactsGrid,
     HoldButton,
     IndicatorBar,
     Paragraph,
@@ -101,6 +102,8 @@ def cut_texts(window: MainWindow) -> list[str]:
         if isinstance(widget, TextLabel):
             if not widget.may_elide and not widget.text_fits():
                 cut.append(f"label {widget.text!r}")
+        elif isinstance(widget, FactsGrid):
+            cut += [f"fact {text!r}" for text in widget.cut_values()]
         elif isinstance(widget, Paragraph):
             if not widget.is_whole:
                 cut.append(f"paragraph {widget.text!r}")
