@@ -70,6 +70,8 @@ class DeskEmergency:
         stamper: Stamper,
     ) -> None:
         self._node = shared.node
+        # A private server is nobody else's: there is no desk to tell.
+        self._is_alone = redis.snapshot().mode != "url"
         self._stop = stop
         self._redis = redis
         self._shared = shared
@@ -145,8 +147,8 @@ class DeskEmergency:
         parts = [f"{one} is not obeyed: {why}" for one, why in self._refused().items()]
         if untold := ", ".join(self.untold()):
             parts.append(
-                f"there is no Redis to tell the desk of {untold}: only this node was stopped"
-                if self._redis.is_standalone
+                f"there is no Redis of a desk to tell of {untold}: only this node was stopped"
+                if self._is_alone
                 else f"the desk does not know yet of {untold}; it is told as soon as Redis is there"
             )
         if self._untold():
@@ -159,18 +161,19 @@ class DeskEmergency:
     def snapshot(self) -> EmergencySnapshot:
         """The stop's, with what holds entries for the desk."""
         shown = self._stop.snapshot()
-        if not shown.latched and not self._holding and self._redis.is_standalone:
+        if not shown.latched and not self._holding and self._is_alone:
             return shown
         return msgspec.structs.replace(
             shown, elsewhere=self._holding, desk_why=self.desk_why, untold=self.untold()
         )
 
     def untold(self) -> tuple[TripId, ...]:
-        """Uncleared trips that are not in Redis; without one, those that were meant for a desk."""
-        due = (t for t in self._sets.uncleared() if t.id not in self._found_ids)
-        if self._redis.is_standalone:
+        """Uncleared trips that are not in Redis; without a desk, those that were meant for one."""
+        # The stop tells of a trip a moment after it has tripped.
+        due = self._sets.plus(self._stop.trips).uncleared()
+        if self._is_alone:
             return tuple(trip.id for trip in due if trip.scope is Scope.DESK)
-        return tuple(trip.id for trip in due)
+        return tuple(trip.id for trip in due if trip.id not in self._found_ids)
 
     # --- what happens here ----------------------------------------------------------------------
 
@@ -394,7 +397,7 @@ class DeskEmergency:
 
     def _untold(self) -> bool:
         """Whether resets made here cannot be shown to the desk, and something waits for them."""
-        if self._redis.is_standalone or self._shared.can_sign:
+        if self._is_alone or self._shared.can_sign:
             return False
         there = {trip.id for trip in self._found.sets.uncleared()}
         return any(

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from engine.api import CommandResult
 from engine.kernel.keys import DESK_KEY_VARIABLE
 from engine.kernel.status import emergency_json
 from engine.model import events as ev
+from engine.model.config import RedisSection
 from engine.model.emergency import (
     Clearing,
     EmergencyState,
@@ -559,3 +561,35 @@ async def test_a_key_of_another_kind_shuts_the_gate(
         finally:
             client.close()
         await eventually(lambda: not alpha.gate(), timeout_s=10)
+
+
+async def test_a_private_server_is_no_desk(
+    tmp_path: Path, redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: who is alone is told nothing of other nodes, except that a stop for them reached none.
+
+    `redis_server` is there to skip where there is no server to start.
+    """
+    monkeypatch.delenv(DESK_KEY_VARIABLE)
+    desk = Desk(clock=SystemClock(), folder=tmp_path)
+    configuration = msgspec.structs.replace(
+        desk.options.configuration, redis=RedisSection(mode="managed")
+    )
+    desk.options = replace(desk.options, configuration=configuration)
+    await desk.open()
+    try:
+        await eventually(lambda: not desk.gate(), timeout_s=20)
+        desk.kernel.client.trip(source=TripSource.BUTTON, reason="alone")
+        await _flat(desk)
+        answer = await _reset(desk)
+        assert answer.ok
+        assert answer.message == "reset; START is needed to trade"
+        trip = desk.kernel.client.trip(
+            source=TripSource.BUTTON, reason="for nobody", scope=Scope.DESK
+        )
+        shown = emergency_json(desk.kernel.client.snapshot().emergency)
+        assert shown["untold"] == [trip.id]
+        assert "only this node was stopped" in shown["desk_why"]
+        await _flat(desk)
+    finally:
+        await desk.close()

@@ -265,7 +265,7 @@ async def test_a_trip_that_only_the_latch_file_names_is_recorded(desk: Desk) -> 
     assert msgspec.json.decode(row[1], type=Trip).scope is Scope.DESK
     assert "disagreement" not in _sources(desk)
     why = desk.kernel.client.snapshot().emergency.desk_why
-    assert "no Redis to tell the desk" in why
+    assert "no Redis of a desk to tell" in why
 
 
 async def test_the_tables_are_looked_at_by_themselves(tmp_path: Path) -> None:
