@@ -58,6 +58,7 @@ ACTIONS: Final = (
     ),
     Action(id="page.overview", title="Overview", keys=("Alt+1",)),
     Action(id="page.policy", title="Policy", keys=("Alt+3",)),
+    Action(id="page.alarms", title="Alarms", keys=("Alt+4",)),
     Action(id="page.health", title="Health", keys=("Alt+8",)),
     Action(id="entries.hold", title="Hold entries", keys=("Ctrl+H",), is_enabled=_may_hold),
     Action(

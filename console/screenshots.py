@@ -312,6 +312,7 @@ async def _outage(session: _Session) -> None:
         _STAGED_DOWN_S,
         ("overview", "overview_redis_down"),
         ("health", "health_redis_down"),
+        ("alarms", "alarms_redis_down"),
     )
     session.window.show_page("overview")
     await session.staged(_replaying_since, _STAGED_REPLAY_S, ("overview", "overview_replaying"))

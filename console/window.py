@@ -35,6 +35,7 @@ from console.stop_desk import StopDesk
 from console.stop_filter import StopFilter
 from console.theme import DAY, DUSK, LiveTheme
 from console.viewmodels.alarms import AlarmsViewModel
+from console.viewmodels.alarms_page import AlarmsPageViewModel
 from console.viewmodels.appearance import Tone
 from console.viewmodels.buffer import BufferViewModel
 from console.viewmodels.chart_frames import ChartsViewModel
@@ -46,6 +47,7 @@ from console.viewmodels.links import LinksViewModel
 from console.viewmodels.positions import PositionsViewModel
 from console.viewmodels.quitting import QuitViewModel
 from console.viewmodels.trends import WINDOW_S, TrendsViewModel
+from console.views.alarms_view import AlarmsView
 from console.views.header_view import HeaderView
 from console.views.health_view import HealthView
 from console.views.overview_view import OverviewView
@@ -64,6 +66,7 @@ _log = logging.getLogger(__name__)
 _PAGES: Final = (
     ("overview", "Overview", "Alt+1"),
     ("policy", "Policy", "Alt+3"),
+    ("alarms", "Alarms", "Alt+4"),
     ("health", "Health", "Alt+8"),
 )
 _MODAL_WATCH_MS: Final = 500
@@ -124,10 +127,12 @@ class MainWindow(QWidget):
         self._stack = QStackedWidget(self._region)
         self.overview = OverviewView(theme=self._theme)
         self.policy_view = PolicyView(theme=self._theme)
+        self.alarms_view = AlarmsView(theme=self._theme)
         self.health_view = HealthView(theme=self._theme)
         self._views: dict[str, QWidget] = {
             "overview": self.overview,
             "policy": self.policy_view,
+            "alarms": self.alarms_view,
             "health": self.health_view,
         }
         self.sheets = SheetHost(region=self._region, theme=self._theme)
@@ -162,6 +167,7 @@ class MainWindow(QWidget):
         self._tracker = FreshnessTracker()
         self._identity = IdentityViewModel()
         self._alarms = AlarmsViewModel()
+        self._alarms_page = AlarmsPageViewModel()
         self._indicators = IndicatorsViewModel()
         self._links = LinksViewModel()
         self._buffer = BufferViewModel()
@@ -204,6 +210,8 @@ class MainWindow(QWidget):
         self.rail.unreduce_held.connect(lambda: self._reduce_only(on=False))
         self.overview.start_row.start_held.connect(self._start)
         self.overview.acknowledged.connect(self._acknowledge)
+        self.alarms_view.acknowledged.connect(self._acknowledge)
+        self.alarms_view.alarm_chosen.connect(lambda _: self._paint_alarms())
         self.messages.changed.connect(self._paint_message)
         self.commands.answered.connect(lambda _: self.pacer.refresh_now())
         self.commands.pending_changed.connect(self._paint_controls)
@@ -215,6 +223,7 @@ class MainWindow(QWidget):
         handlers: dict[str, Callable[[], None]] = {
             "page.overview": lambda: self.show_page("overview"),
             "page.policy": lambda: self.show_page("policy"),
+            "page.alarms": lambda: self.show_page("alarms"),
             "page.health": lambda: self.show_page("health"),
             "entries.hold": self._hold_entries,
             "reduce_only.on": lambda: self._reduce_only(on=True),
@@ -306,6 +315,7 @@ class MainWindow(QWidget):
         )
         if self._stack.currentWidget() is self.policy_view:
             self.policy_desk.take(engine)
+        self._paint_alarms()
         if self.health_view.isVisible():
             self.health_desk.paint_words(engine, rows=links, buffer=buffer)
         self._announce(engine)
@@ -334,6 +344,11 @@ class MainWindow(QWidget):
             self.overview.show_queue(self.trends, self._charts.queue(engine))
         if engine is not None and self.health_view.isVisible():
             self.health_desk.paint_charts(engine, self.trends)
+
+    def _paint_alarms(self) -> None:
+        if self._engine is not None and self.alarms_view.isVisible():
+            chosen = self.alarms_view.table.chosen_key
+            self.alarms_view.show_state(self._alarms_page.present(self._engine, chosen=chosen))
 
     def _paint_controls(self) -> None:
         if self._engine is None:
@@ -438,6 +453,7 @@ class MainWindow(QWidget):
         if page == "health":
             self.health_desk.opened()
             self.pacer.refresh_soon()
+        self._paint_alarms()
 
     def switch_theme(self) -> None:
         """Dusk to day and back."""

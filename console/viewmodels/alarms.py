@@ -12,11 +12,18 @@ from console.viewmodels.formatting import clock, clock_tenths
 from console.viewmodels.freshness import Engine
 from engine.model.snapshots import AlarmSnapshot
 
-__all__ = ["PRIORITY_TONE", "STRIP_ROWS", "AlarmLineState", "AlarmRow", "AlarmsViewModel"]
+__all__ = [
+    "PRIORITY_TONE",
+    "STATE_WORDS",
+    "STRIP_ROWS",
+    "AlarmLineState",
+    "AlarmRow",
+    "AlarmsViewModel",
+]
 
 STRIP_ROWS: Final = 3
 PRIORITY_TONE: Final = {1: Tone.CRITICAL, 2: Tone.HIGH, 3: Tone.LOW}
-_STATE_WORDS: Final = {
+STATE_WORDS: Final = {
     "new": "new",
     "acknowledged": "acknowledged",
     "returned": "returned, not acknowledged",
@@ -132,6 +139,6 @@ def _row(alarm: AlarmSnapshot) -> AlarmRow:
         chip=ChipState(text=f"P{alarm.priority}", tone=PRIORITY_TONE.get(alarm.priority, Tone.LOW)),
         text=f"{first_out}{alarm.text}",
         action=f"→ {alarm.action}" if alarm.action else "",
-        state=_STATE_WORDS.get(alarm.state, alarm.state),
+        state=STATE_WORDS.get(alarm.state, alarm.state),
         is_unacknowledged=_is_unseen(alarm),
     )

@@ -103,4 +103,4 @@ class AlarmStripView(Panel):
             line.show(shown[at] if at < len(shown) else None)
         self._calm.setVisible(not shown)
         more = hidden + len(rows) - len(shown)
-        self.set_note(f"{more} more not shown" if more else "")
+        self.set_note(f"{more} more on the Alarms page, Alt+4" if more else "")

@@ -230,6 +230,16 @@ class DataTable(QTableView):
         """The key of the chosen row; empty when none is, or it is gone."""
         return self._chosen
 
+    def shown_keys(self) -> tuple[str, ...]:
+        """The keys of the rows that are on the screen whole."""
+        area = self.viewport().rect()
+        return tuple(
+            key
+            for row, key in enumerate(self._keys)
+            if area.top() <= self.rowViewportPosition(row)
+            and self.rowViewportPosition(row) + ROW_PX <= area.bottom() + 1
+        )
+
     def choose(self, key: str) -> None:
         """Choose the row of this key; none where there is no such row."""
         row = self._keys.index(key) if key in self._keys else -1
