@@ -21,9 +21,9 @@ ALARM_COLUMNS: Final = (
     Column(title="Priority", width_px=76),
     Column(title="Since, UTC", width_px=96),
     Column(title="Age", width_px=70, is_number=True),
-    Column(title="State", width_px=196),
-    Column(title="What", width_px=300, may_elide=True),
-    Column(title="What to do", width_px=320, may_elide=True),
+    Column(title="State", width_px=190),
+    Column(title="What", width_px=270, may_elide=True),
+    Column(title="What to do", width_px=370, may_elide=True),
 )
 _UNSEEN: Final = ("new", "returned")
 
