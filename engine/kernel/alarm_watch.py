@@ -169,7 +169,8 @@ class AlarmWatch:
         self._state("POLICY_TOO_OLD", f"not confirmed for {age_s or 0:.0f} s" if old else "")
         self._state("POLICY_MISMATCH", parts.policy.fault)
         policy = parts.policy.snapshot()
-        stale = f"not confirmed by Redis for {policy.age_s:.0f} s, v{policy.version} of this node"
+        since = "since the start" if age_s is None else f"for {age_s:.0f} s"
+        stale = f"not confirmed by Redis {since}, v{policy.version} of this node"
         self._state("POLICY_STALE", stale if policy.stale else "")
         conflict = policy.conflict
         sides = "" if conflict is None else " and ".join(side.node for side in conflict.sides)

@@ -17,6 +17,20 @@ def _of(why_not: str, proof: str, age_s: float | None = None) -> SafeguardSnapsh
     )
 
 
+def _cache_invalidation(parts: Parts) -> SafeguardSnapshot:
+    """Whether what somebody else changes is in force here at once."""
+    desk = parts.desk_policy
+    if desk is None:
+        return _of("", "standalone: the database is asked every few seconds", parts.policy.age_s())
+    why_not = "" if desk.agrees else "what the desk holds is not known"
+    if desk.push_ms is None:
+        return _of(
+            why_not, "Redis is asked every 2 s; nothing was pushed yet", parts.policy.age_s()
+        )
+    proof = f"a pushed change was in force after {desk.push_ms:.0f} ms"
+    return _of(why_not, proof, desk.push_age_s())
+
+
 def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
     """State of each, by the contract's names."""
     profile = parts.policy.active()
@@ -40,8 +54,11 @@ def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
     bus = parts.bus.snapshot()
     return {
         "single_policy": _of(
-            parts.policy.fault, f"version {parts.policy.version} confirmed", age_s
+            parts.policy.fault or ("not confirmed by Redis" if parts.policy.is_stale() else ""),
+            f"version {parts.policy.version} confirmed",
+            age_s,
         ),
+        "cache_invalidation": _cache_invalidation(parts),
         "ess_closes_positions": _of(
             stop.damage, f"stop {stop.state.value}, latch file written and read back"
         ),

@@ -57,6 +57,9 @@ class DeskPolicy:
         self._heard = asyncio.Event()
         self._agreed: tuple[SharedReading, tuple[Revision, ...]] | None = None
         self._refusals = 0
+        self._pushed_ns = 0
+        # How long after the last push what it told of was in force here; None before the first.
+        self.push_ms: float | None = None
         keeper.is_shared = True
         keeper.confirmed_ns = None
 
@@ -68,6 +71,12 @@ class DeskPolicy:
     def agrees(self) -> bool:
         """Whether the last answer of the desk held what this node knows now."""
         return self._agreed is not None and self._agreed[1] == self._keeper.heads
+
+    def push_age_s(self) -> float | None:
+        """Seconds since a push was last followed to its end."""
+        if self.push_ms is None:
+            return None
+        return (self._io_clock.monotonic_ns() - self._pushed_ns) / 1e9
 
     # --- occasions ----------------------------------------------------------------------------
 
@@ -93,15 +102,20 @@ class DeskPolicy:
         while True:
             await self._heard.wait()
             self._heard.clear()
-            refusals = self._refusals
+            refusals, heard_ns = self._refusals, self._io_clock.monotonic_ns()
             await self._quietly()
+            if self.agrees:
+                self._pushed_ns = self._io_clock.monotonic_ns()
+                self.push_ms = (self._pushed_ns - heard_ns) / 1e6
             if self._refusals != refusals:
                 await self._io_clock.sleep(_AFTER_REFUSAL_S)
 
     async def ask(self) -> None:
-        """Exchange every two seconds, for ever: a push may be lost with its connection."""
+        """Exchange at least every two seconds, for ever: a push may be lost with its connection."""
         while True:
-            await self._io_clock.sleep(POLICY_ASK_EVERY_S)
+            # Often enough that an age is never beyond a short maximum while all is well.
+            limit_s = float(self._keeper.profile.max_policy_age_s)
+            await self._io_clock.sleep(min(POLICY_ASK_EVERY_S, limit_s / 2))
             if self._shared.is_there:
                 await self._quietly()
 

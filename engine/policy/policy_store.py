@@ -214,7 +214,8 @@ class PolicyStore:
             nodes = ", ".join(sorted({head.node for head in self.keeper.heads}))
             why = "there is no desk key here" if not self._desk.has_key else "not all is signed"
             return f"{why}: of the policy of node {nodes} only stricter values are in force"
-        if not self._desk.has_key:
+        is_alone = all(head.node == self.keeper.node for head in self.keeper.heads)
+        if not self._desk.has_key and not is_alone:
             return "there is no desk key here: of other nodes only stricter values are taken"
         return ""
 

@@ -233,11 +233,14 @@ class VersionKeeper:
                 wanted = self._stricter_than_mine(wanted)
             elif self._is_no_later(wanted) and len(heads) == 1:
                 lineage = successor_lineage(heads, line=self._line, above=self.document.version)
-                joined = f"joined the desk: the limits of node {heads[0].node}"
+                joined = f"taken from the desk: v{wanted.version} of node {heads[0].node}"
                 revision = self._revision(wanted, lineage, author=wanted.author, reason=joined)
                 heads, wanted = (revision,), revision.document
             nodes = sorted({revision.node for revision in heads} - {self._node})
-            await self._keep(wanted, heads, origin=f"policy of node {', '.join(nodes)[:_NAME_MAX]}")
+            origin = (
+                f"policy of node {', '.join(nodes)[:_NAME_MAX]}" if nodes else "policy of the desk"
+            )
+            await self._keep(wanted, heads, origin=origin)
             return True
 
     async def claim(self) -> None:
