@@ -452,6 +452,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         off_delay_s=10.0,
     ),
     _row(
+        "EVENTS_LOST",
+        2,
+        "Events could not be written to the journal",
+        "The record has a hole: the disk refused too many for too long, or an event was no event.",
+        "Look at the log for which; check the disk. It stays until the next start.",
+    ),
+    _row(
         "HANDLER_FAILED",
         3,
         "A subscriber failed or is slow",

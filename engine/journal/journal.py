@@ -213,6 +213,11 @@ class Journal:
         """Events that were given up at the cap, ever."""
         return sum(self._shed_types.values())
 
+    @property
+    def lost(self) -> int:
+        """Durable events of this process that could not be written and will not be."""
+        return self._held.lost + self._unwritten.lost
+
     def tail_seq(self) -> int:
         """The newest committed sequence number; 0 when nothing was ever written."""
         return self._tail_seq
@@ -420,7 +425,7 @@ class Journal:
             shed=shed,
             shed_types=dict(self._shed_types),
             held=len(self._held),
-            lost=self._held.lost + self._unwritten.lost,
+            lost=self.lost,
             bytes=self._bytes,
             bytes_max=self._bytes_max,
             oldest_pending_age_s=age_s,

@@ -224,6 +224,8 @@ class AlarmWatch:
     def _look_at_shed_events(self) -> None:
         """From the first event that is given up until nothing waits any more."""
         journal = self._parts.storage.journal
+        lost = journal.lost
+        self._state("EVENTS_LOST", f"{lost} of them" if lost else "")
         if journal.shed_count == self._shed_known:
             return
         if not journal.pending:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,16 @@ async def test_a_damaged_file_shuts_the_gate_for_good_and_exits_still_work(desk:
     await desk.until(lambda: desk.quantity() == 0)
     await desk.restart()
     assert "store_unhealthy" not in desk.gate()
+
+
+@story()
+@pytest.mark.allow_log("could not be written to the journal")
+async def test_an_event_that_can_never_be_written_is_an_alarm(desk: Desk) -> None:
+    parts = desk.kernel.parts
+    odd: Any = object()
+    parts.bus.emit(ev.RedisLost(**parts.stamper(), cause=odd))
+    await desk.until(lambda: parts.storage.journal.lost == 1)
+    await desk.sleep(4)
+    alarms = {a.code: a for a in parts.alarms.snapshot() if a.state == "new"}
+    assert "1 of them" in alarms["EVENTS_LOST"].text
+    await desk.enter()
