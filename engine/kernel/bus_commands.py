@@ -129,7 +129,8 @@ class BusCommands:
         why = f"{request.reason or 'held'} ({command.author})"
         parts.mode.set_halted(why)
         self._newest_halt = max(self._newest_halt, _place(command.stream_id))
-        parts.tasks.spawn(f"halt {command.id}", self._cancel_entries())
+        if parts.mode.base not in (EngineState.STOPPING, EngineState.OFF):
+            parts.tasks.spawn(f"halt {command.id}", self._cancel_entries())
         note = self._note(command, "entries are held")
         audited = self._audited(command, "halt", request.reason)
         store = parts.storage.store

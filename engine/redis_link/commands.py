@@ -36,6 +36,7 @@ from engine.model.desk_key import DeskKey
 FIELDS_MAX: Final = 32
 PAYLOAD_BYTES_MAX: Final = 65_536
 _TEXT_MAX: Final = 200
+_WHY_MAX: Final = 500
 _DIGITS_MAX: Final = 19
 _WORD = re.compile(r"[!-~]{1,128}")
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
@@ -177,7 +178,7 @@ class _Claimed:
     def refusal(self, code: RefusalCode, why: str) -> Refusal:
         return Refusal(
             code=code,
-            why=why,
+            why=shown(why, _WHY_MAX),
             stream_id=self._stream_id,
             type=self._shown("type"),
             id=self._shown("id"),
@@ -194,7 +195,7 @@ class _Claimed:
         return self._stream_id
 
     def _shown(self, name: str) -> str:
-        return shown(self._entry.get(name.encode(), b"").decode(errors="replace"), 64)
+        return shown(self._entry.get(name.encode(), b"").decode(errors="replace"), 128)
 
 
 def shown(text: str, longest: int = _TEXT_MAX) -> str:

@@ -40,7 +40,15 @@ from engine.model.limits import (
 from engine.model.snapshots import CommandsSnapshot
 from engine.ports.clock import Clock
 from engine.ports.commands import CommandLedger, CommandTarget
-from engine.redis_link.commands import FIELDS_MAX, Entry, Refusal, RefusalCode, is_stop, judge
+from engine.redis_link.commands import (
+    FIELDS_MAX,
+    Entry,
+    Refusal,
+    RefusalCode,
+    is_stop,
+    judge,
+    shown,
+)
 from engine.redis_link.faults import cause_of
 from engine.redis_link.node_stream import Command
 from engine.runtime import Stamper
@@ -53,6 +61,7 @@ _TIDY_EVERY_S = 60.0
 _KEPT_MS = 3_600_000
 _ALARMING_NS = 60_000_000_000
 _VALUE_KEPT_BYTES = 65_536
+_WHY_MAX = 1_000
 _BLOCK_MS = round(REDIS_PING_INTERVAL_S * 1000)
 
 # Refusing is one step: an entry is never acknowledged without its dead letter, nor twice in there.
@@ -438,7 +447,7 @@ def _again(command: BusCommand, record: CommandRecord) -> Refusal | None:
 def _refusal(command: BusCommand, code: RefusalCode, why: str) -> Refusal:
     return Refusal(
         code=code,
-        why=why,
+        why=shown(why, _WHY_MAX),
         stream_id=command.stream_id,
         type=command.type,
         id=command.id,

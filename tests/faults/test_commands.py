@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -283,3 +284,37 @@ async def test_a_trip_behind_thousands_is_obeyed_before_the_first_of_them(
         assert done_at_trip[0] <= 1, "signals were carried out before the trip"
         await desk.settled()
         assert desk.entries_at_venue() == 0
+
+
+@pytest.mark.allow_log("")
+async def test_a_disk_that_refuses_postpones_and_a_stop_is_in_force_all_the_same(
+    tmp_path: Path, redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: SQLite's own authorizer denies every transaction until the disk is well again."""
+    async with command_desk(tmp_path, redis_server.url, monkeypatch) as desk:
+        is_sick = True
+
+        def judge(action: int, first: str | None, *_: str | None) -> int:
+            begins = action == sqlite3.SQLITE_TRANSACTION and first == "BEGIN"
+            return sqlite3.SQLITE_DENY if begins and is_sick else sqlite3.SQLITE_OK
+
+        await desk.kernel.parts.storage.writer.submit(lambda c: c.set_authorizer(judge))
+        sent = [
+            desk.sender.send("policy.mode", {"name": "defensive"}),
+            desk.sender.signal(),
+            desk.sender.send("trading.halt", {"reason": "sick"}, signed=False),
+        ]
+        await desk.until(lambda: desk.kernel.parts.mode.halted_why == "sick (bus:unsigned)")
+        await desk.until(lambda: desk.commands().waiting)
+        assert desk.sender.unfinished() == 3
+        assert desk.kernel.parts.policy.get_policy().profile != "defensive"
+        is_sick = False
+        await desk.settled()
+        assert desk.kernel.parts.policy.get_policy().profile == "defensive"
+        assert desk.state() is EngineState.HALTED
+        done = {row[0] for row in desk.rows("SELECT command_id FROM commands")}
+        assert done == {fields["id"] for fields in sent}
+        assert desk.sender.dead() == []
+        assert desk.commands().accepted == 3
+        await desk.restart()
+        assert desk.state() is EngineState.HALTED
