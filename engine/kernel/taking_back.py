@@ -3,8 +3,9 @@
 R-STA-4. At the start, between the opened database and the journal's: read the node's own stream
 from the backup's position on, batch by batch, and let `Rebuilding` say what each event changes.
 State and journal rows of a batch are one transaction that also keeps the place, so a kill in
-between goes on there. Bounded: a server that does not answer in 5 s ends it, and the start goes on
-without; whatever came of it is said, audited, and over. Trading waits for START in any case.
+between goes on there. Bounded: a server that does not answer in 5 s (60 s while it reads its data)
+ends it, and the start goes on without; whatever came of it is said, audited, and over. Trading
+waits for START in any case.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from engine.trade_state import TAKE_BACK, TakeBackFrom
 
 _log = logging.getLogger(__name__)
 _ANSWER_S = 5.0
+_LOADING_S = 60.0
 _NAMED_MAX = 8
 
 
@@ -94,7 +96,7 @@ class TakingBack:
         past = PastEvents(settings=self._settings, io_clock=self._io_clock, number=number)
         held: list[MirroredRow] = []
         try:
-            await past.open(timeout_s=_ANSWER_S)
+            await past.open(timeout_s=_ANSWER_S, loading_s=_LOADING_S)
             async for rows in past.after(begun.epoch, begun.seq):
                 held = await self._take([*held, *rows], begun, is_last=False)
         except LinkFault as error:

@@ -98,6 +98,11 @@ def was_cut(error: BaseException) -> bool:
     return isinstance(error, redis.exceptions.ConnectionError | ConnectionError)
 
 
+def is_loading(error: BaseException) -> bool:
+    """Whether the server is there and will answer when it has read its data."""
+    return _refusal(error) == "LOADING"
+
+
 def refusal_words(text: str) -> str:
     """The sentence for an error that a script handed through; empty when it is about the event."""
     word = _word_of_text(text)
@@ -191,6 +196,7 @@ __all__ = [
     "LinkFault",
     "NameInUse",
     "cause_of",
+    "is_loading",
     "name_in_use",
     "refusal_words",
     "was_cut",

@@ -16,7 +16,7 @@ from engine.model.limits import REPLAY_BATCH_MAX
 from engine.model.redis_url import parse_redis_url
 from engine.ports.clock import Clock
 from engine.redis_link.connection import find_server
-from engine.redis_link.faults import LINK_FAULTS, LinkFault, NameInUse, cause_of
+from engine.redis_link.faults import LINK_FAULTS, LinkFault, NameInUse, cause_of, is_loading
 from engine.redis_link.lease import Lease
 from engine.redis_link.mode import LinkSettings
 from engine.redis_link.node_stream import Fields, StreamId
@@ -37,17 +37,21 @@ class PastEvents:
         self._session: Session | None = None
         self.unreadable = 0
 
-    async def open(self, *, timeout_s: float) -> None:
-        """Connect and take the name; a server that is not there yet is tried until the time is
-        up."""
-        give_up_ns = self._io_clock.monotonic_ns() + round(timeout_s * 1e9)
+    async def open(self, *, timeout_s: float, loading_s: float) -> None:
+        """Connect and take the name; a server that is not there yet is tried until the time is up.
+
+        One that is still reading its data, as after the power was cut for both of us, is worth
+        more: `loading_s`.
+        """
+        began_ns = self._io_clock.monotonic_ns()
         while True:
             try:
                 await self._connect()
             except NameInUse:
                 raise
             except LINK_FAULTS as error:
-                if self._io_clock.monotonic_ns() >= give_up_ns:
+                patience_s = loading_s if is_loading(error) else timeout_s
+                if self._io_clock.monotonic_ns() - began_ns >= patience_s * 1e9:
                     raise LinkFault(self._words(error)) from error
                 await self._io_clock.sleep(_RETRY_S)
             else:

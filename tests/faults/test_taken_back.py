@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -269,6 +270,34 @@ async def test_without_redis_the_start_goes_on_and_later_nothing_is_sent_twice(
     assert len(ids) == len(set(ids)), "an event is in the stream twice"
     ours = {row[0] for row in _rows(desk.data_dir / "state.db", "SELECT event_id FROM outbox")}
     assert ours <= set(ids)
+
+
+async def test_a_server_that_still_reads_its_data_is_worth_waiting_for(
+    tmp_path: Path, start_server: StartServer
+) -> None:
+    """Goal: after a power cut for both, Redis may need longer than we do, and has the events."""
+    server = start_server(
+        *("--save", "3600", "100000", "--loading-process-events-interval-bytes", "1024")
+    )
+    desk = _desk(tmp_path, server.url)
+    async with _opened(desk):
+        await _running(desk)
+        await desk.enter(Side.BUY, BTC)
+        await _backed_up(desk)
+        desk.exit(BTC)
+        await desk.until(lambda: desk.quantity(BTC) == 0)
+    _destroy(desk)
+    for number in range(300):
+        server.command("SET", f"other:{number}", "x" * 100)
+    assert server.command("SAVE") == b"+OK\r\n"
+    server.kill()
+    server.start("--key-load-delay", "25000")  # Each of three hundred keys takes 25 ms.
+    began = time.monotonic()
+    async with _opened(desk):
+        assert "later events were taken back from Redis" in _loss_text(desk)
+        assert desk.kernel.parts.execution.reconciliation.divergences == 0
+        await desk.assert_sound()
+    assert time.monotonic() - began > 5, "it was not loading for longer than others are waited for"
 
 
 async def test_foreign_entries_are_counted_and_a_short_stream_is_said(
