@@ -206,6 +206,8 @@ class Kernel:
         await self._stage("emergency stop", parts.stop.aclose())
         await self._stage("bus", parts.bus.drain(_STAGE_S))
         await self._stage("venue", self._close_venue())
+        # What an answer or a fill began while the rest was ended.
+        await self._stage("late tasks", self._end_tasks())
         # The last event; the link still mirrors it.
         parts.mode.go(EngineState.OFF, "stopped")
         await self._stage("redis", self._drain_redis())
