@@ -271,6 +271,13 @@ class DeskEmergency:
                 await self._give(found)
         return True
 
+    async def tell(self) -> None:
+        """At the end of the engine: write ours and obey nothing any more; the next start does."""
+        if self._redis.is_standalone:
+            return
+        async with self._turn:
+            await self._give(await self._shared.read())
+
     def _is_given(self, found: FoundEmergency) -> bool:
         """Whether nothing is to be done: neither side has changed since all was given."""
         if self._given is None or self._io_clock.monotonic_ns() >= self._forget_ns:

@@ -201,7 +201,6 @@ class Kernel:
         """Stop in stages; positions stay where they are, with their stops at the venue."""
         parts = self._parts
         parts.mode.go(EngineState.STOPPING, "stopping")
-        await self._stage("desk", self._tell_desk())
         await self._stage("tasks", self._end_tasks())
         await self._stage("emergency stop", parts.stop.aclose())
         await self._stage("bus", parts.bus.drain(_STAGE_S))
@@ -210,6 +209,7 @@ class Kernel:
         await self._stage("late tasks", self._end_tasks())
         # The last event; the link still mirrors it.
         parts.mode.go(EngineState.OFF, "stopped")
+        await self._stage("desk", self._tell_desk())
         await self._stage("redis", self._drain_redis())
         await self._stage("backup", parts.backups.aclose())
         await self._stage("storage", parts.storage.close())
@@ -224,7 +224,7 @@ class Kernel:
     async def _tell_desk(self) -> None:
         # A stop that was pressed a moment ago; if it fails, the next start does it.
         with contextlib.suppress(*LINK_FAULTS):
-            await self._parts.desk_emergency.exchange()
+            await self._parts.desk_emergency.tell()
 
     async def _drain_redis(self) -> None:
         # Only what is committed is mirrored: let the last event get there first.

@@ -563,6 +563,24 @@ async def test_a_key_of_another_kind_shuts_the_gate(
         await eventually(lambda: not alpha.gate(), timeout_s=10)
 
 
+async def test_a_stop_pressed_as_its_engine_ends_reaches_the_desk(
+    tmp_path: Path, redis_server: RealRedis
+) -> None:
+    """Goal: the last word of an engine; and no word of others is obeyed by one that has ended."""
+    async with _engine(tmp_path / "b", "beta", redis_server.url) as beta:
+        await beta.enter()
+        async with _engine(tmp_path / "a", "alpha", redis_server.url) as alpha:
+            parts = alpha.kernel.parts
+            # As if the loop had not come round to it.
+            parts.desk_emergency._wake.set = lambda: None  # type: ignore[method-assign]
+            trip = alpha.kernel.client.trip(
+                source=TripSource.QUIT, reason="stop and close", scope=Scope.DESK
+            )
+        assert f"trip:{trip.id}" in _hash(redis_server)
+        await eventually(lambda: _latched(beta), timeout_s=2)
+        await _flat(beta)
+
+
 async def test_a_private_server_is_no_desk(
     tmp_path: Path, redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
