@@ -75,7 +75,13 @@ async def _run(chosen: argparse.Namespace) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await server.start(port=chosen.port)
+    try:
+        await server.start(port=chosen.port)
+    except OSError as error:
+        sys.stderr.write(f"--port: {error}\n")
+        await server.close()
+        await tasks.cancel_all()
+        return 2
     try:
         sys.stdout.write(json.dumps(server.addresses()) + "\n")
         sys.stdout.flush()

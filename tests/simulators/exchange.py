@@ -8,6 +8,8 @@ dialect's `handle`, so that every dialect has the same ones.
 from __future__ import annotations
 
 import abc
+import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
@@ -31,6 +33,8 @@ _NS = 1_000_000_000
 # A hanging request ends at last, should its client never give up.
 _HANG_S = 3600.0
 _HEARTBEAT_S = 1.0
+_ARRIVALS_MAX = 100_000
+_SIGNATURE = re.compile(r"(^|&)signature=[^&]*")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +110,7 @@ class Exchange(abc.ABC):
             seed=settings.seed,
         )
         self.sessions: set[Session] = set()
+        self.arrivals: deque[dict[str, object]] = deque(maxlen=_ARRIVALS_MAX)
 
     def start(self) -> None:
         """Begin what happens by itself."""
@@ -113,8 +118,11 @@ class Exchange(abc.ABC):
         self.timers.every(
             _HEARTBEAT_S,
             "heartbeat",
-            lambda: self.venue.heartbeat(is_heard=bool(self.sessions)),
+            lambda: self.venue.heartbeat(is_heard=self._is_market_heard()),
         )
+
+    def _is_market_heard(self) -> bool:
+        return any(session.hears_market for session in self.sessions)
 
     def close(self) -> None:
         """Cut every stream; the timers end with their tasks."""
@@ -130,6 +138,8 @@ class Exchange(abc.ABC):
         """Answer, or raise ConnectionLost, as the faults in force have it."""
         subject = f"{request.method} {request.path}"
         rule = self.faults.take(REQUEST_FAULTS, subject)
+        if request.method != "GET":
+            self._note_arrival(request, subject, rule)
         kind = rule.kind if rule else None
         seconds = rule.seconds if rule else 0.0
         if kind is Fault.DROP_BEFORE:
@@ -153,6 +163,18 @@ class Exchange(abc.ABC):
             half = answer.body[: len(answer.body) // 2]
             return Answer(status=answer.status, body=half, headers=answer.headers)
         return answer
+
+    def _note_arrival(self, request: Request, subject: str, rule: FaultRule | None) -> None:
+        """Keep what came in to change something, with or without effect, for the auditor."""
+        sent = _SIGNATURE.sub("", request.query) + _SIGNATURE.sub("", request.body.decode())
+        self.arrivals.append(
+            {
+                "ts_ns": self.clock.now_ns(),
+                "request": subject,
+                "parameters": sent,
+                "fault": rule.kind.value if rule else "",
+            }
+        )
 
     async def _hang(self, seconds: float, subject: str) -> None:
         await self.clock.sleep(seconds or _HANG_S)
@@ -223,6 +245,7 @@ class Exchange(abc.ABC):
             **self.venue.auditors_view(),
             "time_ns": self.clock.now_ns(),
             "faults_done": dict(self.faults.done),
+            "requests": list(self.arrivals),
             "streams": len(self.sessions),
         }
 

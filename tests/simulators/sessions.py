@@ -17,6 +17,8 @@ from tests.simulators.core.timers import Timer, Timers
 from tests.simulators.faults import PUSH_FAULTS, Fault, Faults
 
 _NS = 1_000_000_000
+# A push that is to come after the next one comes by itself when there is no next one.
+_HELD_MAX_S = 1.0
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -82,6 +84,11 @@ class Session:
         """The next frame if there is one already."""
         return None if self._frames.empty() else self._frames.get_nowait()
 
+    @property
+    def hears_market(self) -> bool:
+        """Whether public events can come over this connection."""
+        return True
+
     def receive(self, text: str) -> None:
         """What the peer says."""
         raise NotImplementedError
@@ -133,10 +140,15 @@ class Session:
             return
         if kind is Fault.REORDER and self._held is None:
             self._held = text
+            self._timers.after(_HELD_MAX_S, "held push", self._release)
             return
         self.answer(text[: len(text) // 2] if kind is Fault.MALFORMED_FRAME else text)
         if kind is Fault.DUPLICATE:
             self.answer(text)
+        self._release()
+
+    def _release(self) -> None:
+        """Send what was held back to come after the next one."""
         if self._held is not None:
             held, self._held = self._held, None
             self.answer(held)

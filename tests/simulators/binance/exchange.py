@@ -138,7 +138,7 @@ class BinanceExchange(Exchange):
         # An order's change is public only when it is a liquidation.
         if isinstance(event, OrderChanged) and not event.order.is_liquidation:
             return
-        listening = [each for each in self._connections() if each.path != "private"]
+        listening = [each for each in self._connections() if each.hears_market]
         if not listening:
             return
         for stream, document in market_events(event, self.venue, now_ms):

@@ -89,6 +89,10 @@ class BinanceSession(Session):
 
     # --- pushing ---------------------------------------------------------------------------------
 
+    @property
+    def hears_market(self) -> bool:
+        return self.path in ("public", "market")
+
     def wants(self, stream: str) -> bool:
         return stream in self.streams and self.path == path_of(stream)
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 import msgspec
 
 from engine.model.ids import Symbol
-from engine.model.values import ZERO
 from tests.simulators.bybit.answers import (
     UNNAMED,
     conditional_json,
@@ -106,15 +105,10 @@ class Desk:
                 stop_type=self.stop_type(order),
             )
         origin = self.venue.books.conditionals.get(order.conditional_id)
-        fees = (
-            each.fee
-            for each in self.venue.account.executions
-            if order.filled and each.order_id == order.order_id
-        )
         return order_json(
             order,
             wire_id=self.id_of(order),
-            fee=sum(fees, ZERO),
+            fee=order.fees,
             origin=origin,
             stop_type=self.stop_type(origin),
         )

@@ -94,6 +94,10 @@ class BybitSession(Session):
         self._idle_s = idle_s
         self._running.append(timers.every(_IDLE_CHECK_S, "idle stream", self._check_idle))
 
+    @property
+    def hears_market(self) -> bool:
+        return self.kind == "public"
+
     def _check_idle(self) -> None:
         if self._clock.now_ns() - self._heard_ns > self._idle_s * _NS:
             self.close(code=1000, reason="idle")

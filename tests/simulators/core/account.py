@@ -109,6 +109,7 @@ class Account:
         self.executions.append(execution)
         order.filled += quantity
         order.filled_cost += quantity * price
+        order.fees += execution.fee
         order.updated_ns = ts_ns
         if closed:
             self.book(IncomeKind.REALIZED_PNL, order.symbol, realised, ts_ns, self._execution_id)

@@ -21,6 +21,7 @@ class OrderBooks:
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
         self.conditionals: dict[int, Conditional] = {}
+        self._waiting: dict[int, Conditional] = {}
         self._open: dict[Symbol, dict[int, Order]] = {}
         self._by_client_id: dict[str, int] = {}
         self._conditional_by_client_id: dict[str, int] = {}
@@ -64,6 +65,10 @@ class OrderBooks:
     def put_conditional(self, conditional: Conditional) -> None:
         self.conditionals[conditional.conditional_id] = conditional
         self._conditional_by_client_id[conditional.client_id] = conditional.conditional_id
+        if conditional.status is ConditionalStatus.NEW:
+            self._waiting[conditional.conditional_id] = conditional
+        else:
+            self._waiting.pop(conditional.conditional_id, None)
 
     def find_conditional(
         self, *, conditional_id: int | None = None, client_id: str | None = None
@@ -74,10 +79,8 @@ class OrderBooks:
 
     def waiting(self, symbol: Symbol | None = None) -> Iterator[Conditional]:
         """Conditional orders that have not triggered, oldest first."""
-        for conditional in tuple(self.conditionals.values()):
-            if conditional.status is ConditionalStatus.NEW and (
-                symbol is None or conditional.request.symbol == symbol
-            ):
+        for conditional in tuple(self._waiting.values()):
+            if symbol is None or conditional.request.symbol == symbol:
                 yield conditional
 
 

@@ -121,6 +121,7 @@ class Order(msgspec.Struct, kw_only=True):
     status: Status = Status.NEW
     filled: Decimal = ZERO
     filled_cost: Decimal = ZERO
+    fees: Decimal = ZERO
     expiry: Expiry = Expiry.NONE
     amendments: int = 0
 

@@ -379,6 +379,24 @@ def test_a_lost_answer_is_lost_before_or_after_the_effect(kind: str, orders: int
     on_binance(story)
 
 
+def test_the_auditor_sees_every_request_that_came_to_change_something() -> None:
+    async def story(desk: BinanceDesk) -> None:
+        desk.inject(kind="drop_before")
+        with pytest.raises(ConnectionLost):
+            await desk.buy(BTC, "0.1", newClientOrderId="lost")
+        await desk.buy(BTC, "0.1", newClientOrderId="came")
+        await desk.call("GET", "/v3/balance")
+        seen: Any = desk.exchange.books()["requests"]
+        assert [(each["request"], each["fault"]) for each in seen] == [
+            ("POST /fapi/v1/order", "drop_before"),
+            ("POST /fapi/v1/order", ""),
+        ]
+        assert "newClientOrderId=lost" in seen[0]["parameters"]
+        assert "signature" not in seen[0]["parameters"]
+
+    on_binance(story)
+
+
 def test_slow_malformed_limited_and_late_are_to_be_had() -> None:
     async def story(desk: BinanceDesk) -> None:
         desk.inject(kind="slow", seconds=2)

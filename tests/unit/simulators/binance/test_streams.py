@@ -327,6 +327,18 @@ def test_a_push_goes_wrong_as_asked(kind: str, expected: list[str]) -> None:
     on_binance(story)
 
 
+def test_a_push_held_back_comes_by_itself_when_nothing_follows() -> None:
+    async def story(desk: BinanceDesk) -> None:
+        session = await desk.user_stream()
+        desk.inject(kind="reorder", on="ORDER_TRADE_UPDATE")
+        await desk.buy(BTC, "0.1", price="64000")
+        assert heard(session) == []
+        await desk.clock.sleep(1.1)
+        assert [each["o"]["X"] for each in heard(session)] == ["NEW"]
+
+    on_binance(story)
+
+
 def test_a_push_comes_late_and_a_silence_ends() -> None:
     async def story(desk: BinanceDesk) -> None:
         session = await desk.user_stream()

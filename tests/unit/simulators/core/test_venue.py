@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
@@ -386,20 +387,24 @@ def _live_randomly(venue: Venue, chance: Chance, steps: int) -> None:
 
 def _one_step(venue: Venue, chance: Chance) -> None:
     symbol = chance.choice((BTC, ETH))
+    leg = chance.choice(venue.account.legs())
     last = venue.markets[symbol].last
     side = chance.choice((Side.BUY, Side.SELL))
     quantity = str(Decimal(chance.randrange(1, 400)) / 1000)
     near = (last * Decimal(chance.randrange(980, 1020)) / 1000).quantize(Decimal(1))
     match chance.randrange(7):
         case 0 | 1:
-            order(venue, side, quantity, symbol=symbol, reduce_only=chance.random() < 0.3)
+            reduces = not venue.account.is_hedged and chance.random() < 0.3
+            order(venue, side, quantity, symbol=symbol, leg=leg, reduce_only=reduces)
         case 2:
-            order(venue, side, quantity, str(near), symbol=symbol)
+            order(venue, side, quantity, str(near), symbol=symbol, leg=leg)
         case 3:
             venue.set_price(symbol, near, quantity=Decimal(quantity))
         case 4:
             trigger = chance.choice((TriggerKind.STOP, TriggerKind.TAKE_PROFIT))
-            venue.place_conditional(conditional(side, str(near), symbol=symbol, trigger=trigger))
+            venue.place_conditional(
+                conditional(side, str(near), symbol=symbol, trigger=trigger, leg=leg)
+            )
         case 5:
             venue.settle_funding(symbol, Decimal(chance.randrange(-5, 6)) / 10_000)
         case _:
@@ -407,16 +412,22 @@ def _one_step(venue: Venue, chance: Chance) -> None:
             venue.cancel(chance.choice(resting) if resting else None)
 
 
-@given(seed=st.integers(0, 10_000))
+@given(seed=st.integers(0, 10_000), hedged=st.booleans())
 @settings(max_examples=15, deadline=None)
-def test_whatever_happens_the_books_add_up(seed: int) -> None:
+def test_whatever_happens_the_books_add_up(seed: int, hedged: bool) -> None:
     async def story(venue: Venue) -> None:
+        if hedged:
+            venue.set_hedged(True)
         _live_randomly(venue, Chance(seed=seed, name="life"), 120)
         account = venue.account
         fills = account.executions
-        for symbol in (BTC, ETH):
-            moved = (each.side.sign * each.quantity for each in fills if each.symbol == symbol)
-            assert sum(moved, ZERO) == held(venue, symbol=symbol)
+        for key in itertools.product((BTC, ETH), account.legs()):
+            moved = (
+                each.side.sign * each.quantity for each in fills if (each.symbol, each.leg) == key
+            )
+            total = sum(moved, ZERO)
+            assert total == account.quantity(key)
+            assert total * {Leg.LONG: 1, Leg.SHORT: -1, Leg.BOTH: 0}[key[1]] >= 0
         earned = sum((each.realised - each.fee for each in fills), ZERO)
         funded = (e.amount for e in account.incomes if e.kind is IncomeKind.FUNDING_FEE)
         assert account.balance == account.initial + earned + sum(funded, ZERO)

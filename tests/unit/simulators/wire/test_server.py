@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -163,6 +164,23 @@ def test_the_program_says_where_it_is_and_ends_when_asked(venue: str, tmp_path: 
         program.send_signal(signal.SIGTERM)
         rest, _ = program.communicate(timeout=10)
     assert (program.returncode, rest) == (0, "")
+
+
+def test_a_port_in_use_is_said_in_words() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [sys.executable, "-m", "tests.simulators", "bybit"]
+        finished = subprocess.run(
+            [*command, "--port", str(taken.getsockname()[1])],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "--port" in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
 @pytest.mark.parametrize(
