@@ -216,9 +216,10 @@ class BybitDesk:
             heard(session)
         return session
 
-    def private_stream(self, *topics: str) -> Session:
+    async def private_stream(self, *topics: str) -> Session:
         session = self.connect("/v5/private")
         tell(session, op="subscribe", args=list(topics))
+        await self.clock.sleep(0.1)
         heard(session)
         return session
 

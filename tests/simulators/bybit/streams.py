@@ -29,8 +29,7 @@ _ALL_IN_ONE = frozenset({"order", "execution", "position"})
 _PRIVATE = _ALL_IN_ONE | {f"{name}.linear" for name in _ALL_IN_ONE} | {"wallet", "dcp.future"}
 _IDLE_S = 600.0
 _IDLE_CHECK_S = 30.0
-# Somebody subscribes before he listens: an answer as fast as loopback could be lost on him.
-_SNAPSHOT_AFTER_S = 0.02
+_ANSWER_AFTER_S = 0.02
 _LIFE_S = 30 * 24 * 3600.0
 _ACTIVE_RANGE_S = (30, 600)
 _ACTIVE = re.compile(r"^(\d+)(s|m)$")
@@ -177,6 +176,12 @@ class BybitSession(Session):
         return 0, ""
 
     def _subscribe(self, operation: str, message: dict[str, object]) -> None:
+        """Answered a moment later, as over a network: there are clients that note what they have
+        asked for only after they have sent it.
+        """
+        self._timers.after(_ANSWER_AFTER_S, operation, lambda: self._obey(operation, message))
+
+    def _obey(self, operation: str, message: dict[str, object]) -> None:
         asked = message.get("args")
         topics = [str(each) for each in asked] if isinstance(asked, list) else []
         if not self.is_known:
@@ -191,22 +196,9 @@ class BybitSession(Session):
             self._say_plain(True, "", operation, message)
             return
         self._say_plain(True, "", operation, message)
-        for topic in topics:
-            self._subscribe_one(topic)
-
-    def _subscribe_one(self, topic: str) -> None:
-        """Private topics count at once; public ones begin a moment later, with what is so now."""
-        if self.kind != "public":
+        for topic in topics if self.is_open else ():
             self.topics[topic] = None
             self._door.on_subscribed(self, topic)
-            return
-
-        def begin() -> None:
-            if self.is_open:
-                self.topics[topic] = None
-                self._door.on_subscribed(self, topic)
-
-        self._timers.after(_SNAPSHOT_AFTER_S, "snapshot", begin)
 
     def _wrong(self, topics: list[str]) -> str:
         if not topics:

@@ -54,6 +54,7 @@ def test_a_private_connection_says_nothing_before_it_is_known() -> None:
         tell(session, op="subscribe", args=["order"])
         for wrong in (["other", 1, "x"], ["test-key", 1, "x"], ["test-key", 10**15, "x"], []):
             tell(session, op="auth", args=wrong)
+        await desk.clock.sleep(0.1)
         assert [each["success"] for each in heard(session)] == [False] * 5
         await desk.order(BTC, "Buy", "0.1")
         assert heard(session) == []
@@ -73,6 +74,7 @@ def test_a_wrong_topic_fails_in_words() -> None:
         assert "orderbook.7.BTCUSDT" in failed["ret_msg"]
         private = desk.connect("/v5/private")
         tell(private, op="subscribe", args=["order", "order.linear"])
+        await desk.clock.sleep(0.1)
         assert heard(private)[0]["success"] is False
 
     on_bybit(story)
@@ -97,7 +99,7 @@ def test_who_is_silent_is_cut_and_may_say_how_soon() -> None:
 
 def test_a_fill_is_told_on_every_topic() -> None:
     async def story(desk: BybitDesk) -> None:
-        session = desk.private_stream("order", "execution", "position", "wallet")
+        session = await desk.private_stream("order", "execution", "position", "wallet")
         await desk.order(BTC, "Buy", "0.1", orderLinkId="mine")
         told = heard(session)
         assert [row["orderStatus"] for row in rows(told, "order")] == ["New", "Filled"]
@@ -115,7 +117,7 @@ def test_a_fill_is_told_on_every_topic() -> None:
 def test_a_conditional_orders_life_is_told_under_one_id() -> None:
     async def story(desk: BybitDesk) -> None:
         await desk.order(BTC, "Buy", "0.1")
-        session = desk.private_stream("order.linear")
+        session = await desk.private_stream("order.linear")
         await desk.order(BTC, "Sell", "0.1", triggerPrice="64000", triggerDirection=2)
         desk.price(BTC, "63990")
         told = rows(heard(session), "order.linear")
@@ -177,7 +179,7 @@ def test_protection_cancels_when_the_last_watched_connection_is_gone_if_it_is_en
         await desk.post("/order/disconnected-cancel-all", **window)
         await desk.order(BTC, "Buy", "0.1", price="64000")
         for _ in range(2):
-            watched = desk.private_stream("dcp.future")
+            watched = await desk.private_stream("dcp.future")
             watched.close(is_abrupt=True)
             await desk.clock.sleep(4)
         # The second connection came in time for the first; nobody came for the second.
@@ -268,7 +270,7 @@ def _missing(example: dict[str, Any], ours: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize("name", sorted(_PUSHES))
 def test_a_push_has_the_documented_keys(name: str, recorded_data: Path) -> None:
     async def story(desk: BybitDesk) -> list[Any]:
-        session = desk.private_stream("order", "execution", "position", "wallet")
+        session = await desk.private_stream("order", "execution", "position", "wallet")
         await desk.order(BTC, "Buy", "0.1")
         return heard(session)
 
@@ -312,7 +314,7 @@ def test_a_list_has_the_documented_keys(
 )
 def test_a_push_goes_wrong_as_asked(kind: str, expected: list[str]) -> None:
     async def story(desk: BybitDesk) -> None:
-        session = desk.private_stream("order")
+        session = await desk.private_stream("order")
         desk.inject(kind=kind, on="order", skip=1, seconds=2)
         await desk.order(BTC, "Buy", "0.1")
         assert [row["orderStatus"] for row in rows(heard(session), "order")] == expected
