@@ -103,10 +103,10 @@ class BusSender:
         """The error of a command that was refused; empty while it is not."""
         return next((row["error"] for row in self.dead() if row.get("id") == identifier), "")
 
-    def unfinished(self) -> int:
-        """Delivered and not acknowledged, plus not delivered."""
+    def is_worked_off(self) -> bool:
+        """Everything in the stream was delivered and acknowledged."""
         groups = self.redis.xinfo_groups(self.stream)
-        if not groups:
-            return -1
-        last = groups[0]["last-delivered-id"].decode()
-        return int(groups[0]["pending"]) + len(self.redis.xrange(self.stream, f"({last}", "+"))
+        if not groups or groups[0]["pending"]:
+            return False
+        newest = self.redis.xrevrange(self.stream, count=1)
+        return not newest or groups[0]["last-delivered-id"] == newest[0][0]

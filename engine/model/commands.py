@@ -104,8 +104,9 @@ Payload = (
 
 
 class BusCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """One command that was judged to be good. `nonce` is None unless a signature proved it;
-    `stream_id` is the entry it came with.
+    """One command that was judged to be good; `stream_id` is the entry it came with.
+
+    `nonce` only where a signature was needed: a stop is never a replay of anything.
     """
 
     type: CommandType
@@ -115,10 +116,7 @@ class BusCommand(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str | None = None
     # None where it is not needed and was not there.
     ts_ns: int | None = None
-
-    @property
-    def is_signed(self) -> bool:
-        return self.nonce is not None
+    is_signed: bool = False
 
     @property
     def origin(self) -> str:

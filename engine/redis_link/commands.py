@@ -38,6 +38,7 @@ PAYLOAD_BYTES_MAX: Final = 65_536
 _TEXT_MAX: Final = 200
 _WHY_MAX: Final = 500
 _DIGITS_MAX: Final = 19
+_VERSION_MAX: Final = 2**31
 _WORD = re.compile(r"[!-~]{1,128}")
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -124,6 +125,7 @@ def judge(
             payload=_payload(kind, words["payload"]),
             nonce=words["nonce"],
             ts_ns=int(words["ts"]),
+            is_signed=True,
         )
     except _Malformed as error:
         return claimed.refusal(RefusalCode.MALFORMED, str(error))
@@ -256,22 +258,17 @@ def _verifies(key: DeskKey, node: str, words: Mapping[str, str]) -> bool:
 def _stop(claimed: _Claimed, kind: CommandType, *, node: str, key: DeskKey) -> BusCommand:
     """Anyone may stop the desk. A signature that does not hold makes it an unsigned one."""
     payload = _payload(kind, claimed.text("payload", "{}"))
-    nonce = ts_ns = None
+    is_signed = False
     try:
-        words = claimed.words()
+        is_signed = _verifies(key, node, claimed.words())
     except _Malformed:
-        pass  # Only what is proven or asked for needs them.
-    else:
-        ts_ns = int(words["ts"])
-        if _verifies(key, node, words):
-            nonce = words["nonce"]
+        pass  # Only what has to be proven needs them.
     return BusCommand(
         type=kind,
         id=claimed.stop_id(),
         stream_id=claimed.stream_id,
         payload=payload,
-        nonce=nonce,
-        ts_ns=ts_ns,
+        is_signed=is_signed,
     )
 
 
@@ -303,6 +300,8 @@ def _checked(payload: Payload) -> Payload:
         raise _Malformed("origin must be at most 64 characters, without control characters")
     if isinstance(payload, SignalSubmit):
         _check_signal(payload)
+    elif isinstance(payload, PolicyUpdate) and not 0 <= payload.base_version < _VERSION_MAX:
+        raise _Malformed(f"base_version must be between 0 and {_VERSION_MAX}")
     elif isinstance(payload, Hold | TripRequest | PolicyMode | PolicyUpdate):
         # Long words are no reason not to stop.
         payload = msgspec.structs.replace(payload, reason=shown(payload.reason))

@@ -116,12 +116,12 @@ def _live_and_die(
         process.stdout.readline()
         _say_something(sender, sent, chance, with_trip=False)
         if last:
-            _until(lambda: sender.unfinished() == 0, "the last engine works everything off")
+            _until(sender.is_worked_off, "the last engine works everything off")
         else:
             deadline_s = time.monotonic() + (_LIFE_S if point else chance.random() * 0.3)
             while process.poll() is None and time.monotonic() < deadline_s:
                 time.sleep(0.002)
-                if point and sender.unfinished() == 0:
+                if point and sender.is_worked_off():
                     _say_something(sender, sent, chance, with_trip=False)
     finally:
         process.kill()

@@ -33,7 +33,7 @@ class CommandDesk(Desk):
 
     async def settled(self) -> None:
         """Everything in the stream was worked off and acknowledged."""
-        await eventually(lambda: self.sender.unfinished() == 0, timeout_s=15)
+        await eventually(self.sender.is_worked_off, timeout_s=25)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Of the state database, read beside the engine."""

@@ -156,6 +156,24 @@ async def test_without_a_desk_key_what_needs_one_is_refused_in_words(
         await desk.until(lambda: desk.kernel.parts.stop.is_latched())
 
 
+async def test_strange_but_signed_commands_break_nothing(
+    tmp_path: Path, redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with command_desk(tmp_path, redis_server.url, monkeypatch) as desk:
+        used = desk.sender.signal(symbol="NOSUCHCOIN")
+        for fields in ({"max_leverage": None}, {"wings": {"a": [1]}}, {"profile": 5}, {"": ""}):
+            payload = {"base_version": desk.kernel.parts.policy.version, "fields": fields}
+            assert await desk.refusal_of(desk.sender.send("policy.update", payload))
+        old = {"base_version": 2**31 - 1, "fields": {"max_leverage": 1}}
+        assert "based on" in await desk.refusal_of(desk.sender.send("policy.update", old))
+        desk.sender.send("trading.halt", {"reason": "with a used nonce"}, nonce=used["nonce"])
+        await desk.settled()
+        assert [trace for trace, _ in desk.events_of("signal.blocked")] == [used["id"]]
+        assert desk.kernel.faults == []
+        await desk.restart()
+        assert desk.state() is EngineState.HALTED, "the halt was not written down"
+
+
 async def test_a_resume_does_not_lift_a_halt_that_was_sent_after_it(
     tmp_path: Path, redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +324,7 @@ async def test_a_disk_that_refuses_postpones_and_a_stop_is_in_force_all_the_same
         ]
         await desk.until(lambda: desk.kernel.parts.mode.halted_why == "sick (bus:unsigned)")
         await desk.until(lambda: desk.commands().waiting)
-        assert desk.sender.unfinished() == 3
+        assert not desk.sender.is_worked_off()
         assert desk.kernel.parts.policy.get_policy().profile != "defensive"
         is_sick = False
         await desk.settled()

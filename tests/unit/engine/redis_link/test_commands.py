@@ -69,12 +69,9 @@ def refusal(entry: dict[str, str], *, key: str = KEY) -> Refusal:
 def test_every_type_of_the_contract_passes_when_it_is_signed(kind: str) -> None:
     command = judged(fields(kind, GOOD[kind] | {"origin": "svc"}))
     assert isinstance(command, BusCommand)
-    assert (command.type, command.id, command.nonce, command.author) == (
-        kind,
-        "id-1",
-        "nonce-1",
-        "bus:svc",
-    )
+    assert (command.type, command.id, command.author) == (kind, "id-1", "bus:svc")
+    assert command.is_signed
+    assert command.nonce == (None if kind in STOPS else "nonce-1")
 
 
 @pytest.mark.parametrize("kind", SIGNED_ONLY)
@@ -165,6 +162,12 @@ def test_malformed_signals_are_refused_in_words(payload: object, words: str) -> 
     assert found.code is RefusalCode.MALFORMED
     assert words in found.why
     assert not found.is_alarming
+
+
+def test_a_version_that_no_policy_can_have_is_malformed() -> None:
+    for version in (-1, 2**31, 10**30):
+        entry = fields("policy.update", {"base_version": version, "fields": {}})
+        assert refusal(entry).code is RefusalCode.MALFORMED
 
 
 def test_malformed_entries_are_refused_in_words() -> None:
