@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.database import DatabaseReader, DatabaseWriter, load_migrations
+from engine.database import DatabaseReader, DatabaseWriter, load_migrations, write_generation
 from engine.journal import Journal
 from engine.model.errors import PolicyConflict, StoreError
 from engine.model.policy import PolicyDocument, seeded
+from engine.model.policy_revision import revisions_json
 from engine.policy import PolicyStore, StateDatabaseAuthority
 from engine.runtime import IdSource, Stamper, SystemClock
 from engine.trade_state import TradeStore
@@ -142,3 +143,48 @@ async def test_a_closed_database_confirms_nothing(desk: Desk) -> None:
     with pytest.raises(StoreError):
         await desk.set(max_leverage="4")
     assert desk.policy.version == 1
+
+
+async def test_heads_and_their_version_survive_a_restart_and_belong_to_the_change(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await desk.policy.open(seed)
+    await desk.set(max_leverage="4")
+    heads = desk.policy.keeper.heads
+    assert await desk.trade_store.history.policy_heads() == (2, revisions_json(heads))
+    await desk.close()
+    again = await open_desk(tmp_path)
+    try:
+        await again.policy.open(seed)
+        assert again.policy.keeper.heads == heads
+    finally:
+        await again.close()
+
+
+@pytest.mark.allow_log("its descent is lost")
+async def test_heads_that_cannot_be_read_are_made_anew_of_what_is_in_force(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await desk.policy.open(seed)
+    document = await desk.set(max_leverage="4")
+    await desk.trade_store.record_policy_heads("[nonsense", version=2)
+    await desk.close()
+    again = await open_desk(tmp_path)
+    try:
+        await again.policy.open(seed)
+        [head] = again.policy.keeper.heads
+        assert (head.document, sum(head.lineage.values())) == (document, 2)
+    finally:
+        await again.close()
+
+
+async def test_a_copied_or_restored_database_counts_on_a_line_of_its_own(desk: Desk) -> None:
+    async def line(node: str, new: str) -> str:
+        return await desk.trade_store.policy_line(node=node, new_line=new)
+
+    assert await line("desk", "one") == "one"
+    assert await line("desk", "two") == "one"
+    assert await line("copy", "three") == "three"
+    await desk.writer.submit(lambda connection: write_generation(connection, 7, created_ns=1))
+    assert await line("copy", "four") == "four"
+    assert await line("copy", "five") == "four"
