@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from engine.database import DatabaseReader, DatabaseWriter, load_migrations
 from engine.journal import Journal
+from engine.journal._held_back import HeldBack
 from engine.model.errors import StoreError
 from engine.model.events import AlarmRaised, EmergencyTriggered, Event
 from engine.model.ids import EventId, TraceId, TripId
@@ -193,6 +194,52 @@ async def test_a_fault_of_the_disk_within_a_job_keeps_the_order(database: Path) 
         await eventually(lambda: d.journal.tail_seq() == 400, timeout_s=5)
         assert await d.ids() == names
         assert d.journal.snapshot().held == 0
+
+
+def test_behind_one_that_was_refused_the_next_waits_within_the_same_transaction() -> None:
+    """A fault that leaves the transaction alive: the next write would work, and be too early."""
+    written: list[str] = []
+    fault = sqlite3.OperationalError("disk I/O error")
+    fault.sqlite_errorname = "SQLITE_IOERR_WRITE"
+    refusals = [fault]
+
+    def append(_: sqlite3.Connection, events: Sequence[Event]) -> None:
+        if refusals:
+            raise refusals.pop()
+        written.extend(event.id for event in events)
+
+    held = HeldBack(append)
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        held.begin(connection)
+        with pytest.raises(sqlite3.OperationalError):
+            held.write(connection, [alarm("e-1")])
+        held.write(connection, [alarm("e-2")])
+        held.committed()
+        assert (written, len(held)) == ([], 2)
+        held.begin(connection)
+        held.write(connection, [alarm("e-3")])
+        held.committed()
+    assert (written, len(held)) == (["e-1", "e-2", "e-3"], 0)
+
+
+async def test_a_small_one_does_not_slip_past_a_large_one_that_found_no_room(
+    database: Path,
+) -> None:
+    """Method: one group, a job between them; room for the small one only."""
+    async with desk(database) as d:
+        d.keep("e-1")
+        await d.done()
+        d.limit(pages=0)
+        with held_up(d.writer):
+            d.journal.keep(alarm("large", text="x" * 50_000))
+            between = d.writer.submit(lambda c: c.execute("SELECT 1").fetchall())
+            d.keep("small")
+        await asyncio.wait([between])
+        assert isinstance(between.exception(), StoreError)  # SQLite ended the whole transaction.
+        await d.done()
+        d.limit(pages=1_000)
+        await eventually(lambda: d.journal.tail_seq() == 3, timeout_s=5)
+        assert await d.ids() == ["e-1", "large", "small"]
 
 
 @pytest.mark.allow_log("cannot be written to the journal|could not be written to the journal")
