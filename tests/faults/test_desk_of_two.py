@@ -20,6 +20,7 @@ import pytest
 import redis
 
 from engine.api import CommandResult
+from engine.kernel import desk_emergency
 from engine.kernel.keys import DESK_KEY_VARIABLE
 from engine.kernel.status import emergency_json
 from engine.model import events as ev
@@ -151,8 +152,11 @@ async def _reset(desk: Desk, **changes: Any) -> CommandResult:
 
 
 async def test_a_stop_for_the_desk_flattens_both_within_a_second(
-    tmp_path: Path, redis_server: RealRedis
+    tmp_path: Path, redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Method: the hash is not read by itself during the test, so only the pushed change counts."""
+    monkeypatch.setattr(desk_emergency, "EMERGENCY_READ_INTERVAL_S", 60.0)
+    monkeypatch.setattr(desk_emergency, "EMERGENCY_READ_AGE_GATE_S", 120.0)
     async with _two(tmp_path, redis_server) as (alpha, beta):
         await alpha.enter()
         await beta.enter(Side.SELL, ETH)
