@@ -240,7 +240,7 @@ class Ingress:
                     await self._refused_by_server(error)
                     continue
                 # Somebody flushed the server, or removed the stream or the group.
-                _log.warning("the group of the commands stream was gone and is made again")
+                _log.info("the group of the commands stream was gone and is made again")
                 self._is_reading_pending = True
                 await self._make_group(execute)
                 self._look_again = True
