@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.ports.clock import Clock
@@ -79,6 +79,7 @@ class ManagedServer:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 preexec_fn=preexec,
+                env=_without_secrets(os.environ),
             )
         except OSError as error:
             raise LinkFault(f"{self._program} cannot be started: {error}") from error
@@ -111,6 +112,11 @@ class ManagedServer:
 
     def _socket(self) -> Path:
         return self._make_folder() / "redis.sock"
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the child may know of our environment: not our own variables, keys among them."""
+    return {name: text for name, text in environment.items() if not name.startswith("SEAWALL_")}
 
 
 def _dying_with_us(command: list[str]) -> tuple[list[str], Callable[[], None] | None]:

@@ -62,6 +62,24 @@ async def test_a_managed_server_is_started_used_and_ended(tmp_path: Path) -> Non
     await eventually(lambda: not _is_alive(pid))
 
 
+async def test_a_managed_server_is_told_none_of_our_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAWALL_DESK_KEY", "0123456789abcdef0123456789abcdef")
+    monkeypatch.setenv("OF_ANYBODY", "else")
+    told = tmp_path / "told"
+    program = tmp_path / "redis-server"
+    program.write_text(f"#!/bin/sh\nenv > {told}.part; mv {told}.part {told}\n")
+    program.chmod(0o700)
+    server = ManagedServer(program=str(program), folder=tmp_path / "run", io_clock=SystemClock())
+    server.start()
+    await eventually(told.exists)
+    await server.stop()
+    assert "OF_ANYBODY=else" in told.read_text()
+    assert "SEAWALL_" not in told.read_text()
+    assert "0123456789abcdef" not in told.read_text()
+
+
 async def test_a_killed_managed_server_is_replaced_and_only_the_rest_is_sent(
     tmp_path: Path,
 ) -> None:

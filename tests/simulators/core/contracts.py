@@ -2,7 +2,7 @@
 
 Grids and market-order sizes are those of the engine's own table of instruments
 (`PAPER_INSTRUMENTS`, the venue's usual ones); price bounds, lot sizes and the minimum notional are
-as recorded from the venue, the brackets as it publishes them for a large and a small coin. Units:
+as recorded from the venue, the brackets are approximations of a large and a small coin. Units:
 account currency per base coin, base coin, account currency.
 """
 
