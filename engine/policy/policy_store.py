@@ -357,7 +357,9 @@ class PolicyStore:
             self._refuse_invalid(wanted)
             if not reason.strip():
                 raise PolicyInvalid({"reason": "say why"})
-            if not diff(before, wanted) and not ends:
+            # Said on top of the conflict that was shown, the same values are a decision too.
+            decides = ends or (was_conflict and base_version is not None)
+            if not diff(before, wanted) and not decides:
                 return before
             self._refuse_loosening(wanted)
             revision = await keeper.change(

@@ -64,11 +64,11 @@ class Node:
     async def open(self) -> None:
         await self.store.open(lambda: msgspec.structs.replace(SEED, ts_ns=self.clock.now_ns()))
 
-    async def want(self, document: PolicyDocument, *, author: str) -> None:
+    async def want(self, document: PolicyDocument, *, author: str, base: int | None = None) -> None:
         """A person wants exactly these limits."""
         before = self.store.keeper.heads
         with suppress(PolicyConflict):  # Told, and kept: what is checked is that it is.
-            await self.store._decide(lambda _: document, None, author=author, reason="wanted")
+            await self.store._decide(lambda _: document, base, author=author, reason="wanted")
         self.made += [
             head
             for head in self.store.keeper.heads
@@ -172,7 +172,7 @@ def test_a_persons_decision_afterwards_holds_everywhere(
 ) -> None:
     async def play() -> tuple[Node, Node]:
         one, other = await _play(steps)
-        await other.want(wanted, author="decider")
+        await other.want(wanted, author="decider", base=other.store.version)
         await _agree(one, other)
         return one, other
 
@@ -243,6 +243,23 @@ def test_a_strangers_document_makes_nothing_looser_and_takes_nothing_away(
 
 
 # --- plain cases ----------------------------------------------------------------------------------
+
+
+async def test_in_a_conflict_the_same_values_are_a_decision_only_on_top_of_it() -> None:
+    _, one, other = await two()
+    one.shared.is_there = other.shared.is_there = False
+    await one.want(with_changes(SEED, {"max_leverage": "4"}), author="a")
+    await other.want(with_changes(SEED, {"max_leverage": "3"}), author="b")
+    await _agree(one, other)
+    in_conflict = one.store.version
+    await one.store.set_mode("conservative", author="a", reason="as it is")
+    assert one.store.version == in_conflict
+    await one.store.update(
+        {"max_leverage": "3"}, base_version=in_conflict, author="a", reason="agreed"
+    )
+    await _agree(one, other)
+    assert other.store.version == in_conflict + 1
+    assert other.store.snapshot().conflict is None
 
 
 async def test_a_missing_key_is_no_information() -> None:
