@@ -55,6 +55,7 @@ OUTAGE_COLUMNS: Final = (
     Column(title="Cause", width_px=250, may_elide=True),
 )
 _STEP_WORDS: Final[Mapping[str, str]] = {
+    "pending_stops": "Pending stops obeyed",
     "trips": "Trips exchanged",
     "replay": "Events replayed",
     "policy": "Policy merged",

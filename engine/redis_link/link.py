@@ -120,6 +120,9 @@ class RedisLink:
         self._attempts = 0
         self._tries = 0
         self._target = self._replay_from = 0
+        # What had been appended, and when, at the reconnect: the mirror sends from then on, while
+        # the parts of the recovery before the replay's own are still under way.
+        self._appended_before = self._replay_began_ns = 0
         self._foreign = ""
         self._foreign_ns = 0
 
@@ -414,6 +417,8 @@ class RedisLink:
     def _begin_replay(self, cause: str) -> None:
         self._target = self._journal.tail_seq()
         self._replay_from = self._mirror.position
+        self._appended_before = self._mirror.appended
+        self._replay_began_ns = self._io_clock.monotonic_ns()
         self._recovering = True
         if self._target > self._mirror.position:
             self._say(LinkState.REPLAYING, cause)
@@ -440,14 +445,12 @@ class RedisLink:
 
     async def replay(self) -> bool:
         """The link's own part: everything that was newest at the reconnect is in the stream."""
-        began_ns = self._io_clock.monotonic_ns()
-        sent_before = self._mirror.appended
         await self._mirror.arrived(self._target)
         # Not before: a server that only answers a PING is no reason to hurry.
         self._attempts = 0
-        self._replayed = self._mirror.appended - sent_before
+        self._replayed = self._mirror.appended - self._appended_before
         if self._replayed:
-            duration_s = (self._io_clock.monotonic_ns() - began_ns) / 1e9
+            duration_s = (self._io_clock.monotonic_ns() - self._replay_began_ns) / 1e9
             self._journal.note_replay(events=self._replayed, duration_s=duration_s)
         self._say(LinkState.UP, self._settings.why)
         return True

@@ -381,7 +381,13 @@ def recovered_snapshot() -> EngineSnapshot:
     """After the outage: calm, with what happened on record."""
     running, outage = running_snapshot(), down_snapshot().link_history.outages[0]
     over = msgspec.structs.replace(outage, to_ns=NOW_NS - 60_000_000_000)
-    steps = (("trips", 3.1), ("replay", 812.0), ("policy", 9.4), ("reconcile", 41.0))
+    steps = (
+        ("pending_stops", 1.2),
+        ("trips", 3.1),
+        ("replay", 812.0),
+        ("policy", 9.4),
+        ("reconcile", 41.0),
+    )
     return msgspec.structs.replace(
         running,
         link_history=LinkHistorySnapshot(

@@ -96,6 +96,7 @@ class LinkDesk:
         self.heard: list[Event] = []
         self.bus.subscribe(self.heard.append)
         self.faults: list[str] = []
+        self.parts_before_replay: tuple[RecoveryPart, ...] = ()
         self.on_recovered: Callable[[], Awaitable[bool]] = self._recovered
         self.link = RedisLink(
             settings=settings,
@@ -111,6 +112,7 @@ class LinkDesk:
 
     def _recovery(self) -> tuple[RecoveryPart, ...]:
         return (
+            *self.parts_before_replay,
             RecoveryPart(name="replay", run=self.link.replay),
             RecoveryPart(name="reconcile", run=lambda: self.on_recovered(), after_outage=True),
         )

@@ -21,6 +21,7 @@ from engine.model.events import (
     RedisLost,
     RedisRecovered,
 )
+from engine.redis_link import RecoveryPart
 from tests.faults.link_desk import LinkDesk, link_desk, read_stream
 from tests.real_redis import RealRedis, find_redis_server
 from tests.waiting import eventually
@@ -119,6 +120,33 @@ async def test_killed_and_restarted_empty(
         assert ended is not None
         assert (ended - began) / 1e9 >= pause_s
         assert [step.step for step in desk.heard_of(RecoveryStep)][-2:] == ["replay", "reconcile"]
+
+
+async def test_what_is_sent_during_earlier_steps_counts_as_replayed(
+    database: Path, persistent_redis: RealRedis
+) -> None:
+    """Goal: the recovery tells all that it replayed. Method: a part before the replay that ends
+    only when the mirror, which sends from the reconnect on, has sent everything."""
+    async with link_desk(database, url=persistent_redis.url) as desk:
+        await desk.write(100)
+        await eventually(desk.is_caught_up, timeout_s=10)
+
+        async def wait_for_mirror() -> bool:
+            await eventually(lambda: desk.journal.pending == 0, timeout_s=10)
+            return True
+
+        desk.parts_before_replay = (RecoveryPart(name="trips", run=wait_for_mirror),)
+        persistent_redis.kill()
+        await eventually(lambda: not desk.link.is_up())
+        await desk.write(700)
+        persistent_redis.start()
+        await eventually(desk.outage_is_over, timeout_s=15)
+        [recovered] = desk.heard_of(RedisRecovered)
+        assert recovered.replayed >= 700
+        replay_s = desk.journal.snapshot().last_replay_duration_s
+        assert replay_s is not None
+        assert replay_s > 0
+        await _assert_mirrored(desk, persistent_redis)
 
 
 async def test_killed_and_restarted_with_everything_still_there(

@@ -97,6 +97,7 @@ def test_the_last_recovery_is_told_step_by_step() -> None:
         "Last recovery: away 12 s, 12\u2009600 events replayed, gate open after 870 ms"
     )
     assert [(bar.title, bar.duration) for bar in timeline.steps] == [
+        ("Pending stops obeyed", "1.2 ms"),
         ("Trips exchanged", "3.1 ms"),
         ("Events replayed", "812 ms"),
         ("Policy merged", "9.4 ms"),
@@ -112,7 +113,7 @@ def test_a_step_that_failed_says_so() -> None:
     snapshot = recovered_snapshot()
     recovery = snapshot.link_history.recovery
     assert recovery is not None
-    failed = msgspec.structs.replace(recovery.steps[3], ok=False)
+    failed = msgspec.structs.replace(recovery.steps[4], ok=False)
     history = msgspec.structs.replace(
         snapshot.link_history, recovery=msgspec.structs.replace(recovery, steps=(failed,))
     )
