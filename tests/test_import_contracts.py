@@ -57,6 +57,8 @@ def _plant(project: Path, module: str, code: str) -> Path:
         ("engine.runtime.planted", "import PySide6", "engine.runtime.planted"),
         ("engine.bus.planted", "import qasync", "engine.bus.planted"),
         ("engine.model.planted", "import console", "engine.model.planted"),
+        ("engine.venues.binance.planted", "import engine.venues.paper", "venues.binance.planted"),
+        ("engine.venues.transport.planted", "import engine.venues.binance", "transport.planted"),
         ("console.planted", "import engine.runtime", "console.planted"),
         ("console.views.planted", "from engine.latch import LatchFile", "console.views.planted"),
         ("engine.model.planted", "import engine.runtime", "engine.model.planted"),
