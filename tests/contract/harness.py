@@ -33,7 +33,8 @@ class VenueUnderTest:
 
     `refuse_entries` are the final check's reasons; `script` makes the next calls of an operation
     fail (refuse, not_executed, lost_request, lost_answer). `restart` gives the same account after
-    the venue's process ended and came back.
+    the venue's process ended and came back; `fills_at_touch` says whether a resting order fills
+    where its price is only touched.
     """
 
     ports: VenuePorts
@@ -43,6 +44,7 @@ class VenueUnderTest:
     reconnect: Callable[[], None]
     restart: Callable[[], Awaitable[None]]
     refuse_entries: list[Reason] = field(default_factory=list)
+    fills_at_touch: bool = False
     checks: int = 0
     heard: list[StreamUpdate] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))

@@ -1,4 +1,8 @@
-"""Binance USDT-M futures: requests signed, answers read, errors told apart.
+"""Binance USDT-M futures: `BinanceVenue` fills the ports for entries, exits and account reads.
 
-Not yet a venue that the engine trades on: docs/known_weaknesses.md.
+It has no private stream yet and the engine does not trade on it: docs/known_weaknesses.md.
 """
+
+from engine.venues.binance.venue import BinanceVenue
+
+__all__ = ["BinanceVenue"]

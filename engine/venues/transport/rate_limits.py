@@ -83,6 +83,8 @@ class _Pool:
         self.forget(now_ns)
         until = self.exits_rest_until_ns if lane is Lane.EXIT else self.rests_until_ns
         rest_ns = max(0, until - now_ns)
+        if not cost:
+            return rest_ns
         too_much = self.total + cost - self.allowance(lane)
         if too_much <= 0:
             return rest_ns
@@ -171,7 +173,8 @@ class RateLimits:
         for name, cost in costs.items():
             allowance = self._pools[name].allowance(lane)
             require(cost <= allowance, f"{cost} never fits into {allowance} of {name}")
-        pools = frozenset(costs)
+        # What costs nothing of a pool rests with it, and stands in nobody's way there.
+        pools = frozenset(name for name, cost in costs.items() if cost)
         arrived_ns = self._clock.monotonic_ns()
         ticket = _Ticket(rank=(lane, next(self._arrivals)), pools=pools)
         if not self._is_blocked(ticket) and not self._wait_ns(costs, lane):

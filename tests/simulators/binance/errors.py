@@ -172,6 +172,7 @@ ERROR_ANSWERS: Mapping[str, Answer] = {
         body=b"<html><head><title>403 Forbidden</title></head><body></body></html>",
         headers={"Content-Type": "text/html"},
     ),
+    "rejected_400": _coded(400, -2010, "NEW_ORDER_REJECTED"),
     "matching_window_400": _coded(
         400, -5028, "Timestamp for this request is outside of the ME recvWindow."
     ),

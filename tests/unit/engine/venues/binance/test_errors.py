@@ -26,6 +26,7 @@ from tests.simulators.binance.errors import ERROR_ANSWERS
         ("gateway_504", OutcomeUnknown),
         ("forbidden_403", OutcomeUnknown),
         ("matching_window_400", NotExecuted),
+        ("rejected_400", Refused),
     ],
 )
 def test_each_kind_of_server_error_is_told_apart(name: str, kind: type[Exception]) -> None:
@@ -34,7 +35,7 @@ def test_each_kind_of_server_error_is_told_apart(name: str, kind: type[Exception
 
 
 def test_every_error_answer_of_the_simulator_is_judged_above() -> None:
-    assert len(ERROR_ANSWERS) == 12
+    assert len(ERROR_ANSWERS) == 13
 
 
 _REFUSED = (

@@ -1,0 +1,98 @@
+"""Binance's endpoints that we use, with what each costs of the venue's limits.
+
+Weight counts for each address and minute; orders count for each account, in ten seconds and in a
+minute. Some reads cost far more without a symbol.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.venues.transport.rate_limits import PoolLimit
+
+WEIGHT = "weight_1m"
+ORDERS_10S = "orders_10s"
+ORDERS_1M = "orders_1m"
+# Until exchangeInfo has told today's; these are the documented ones.
+POOLS = (
+    PoolLimit(name=WEIGHT, limit=2400, window_s=60),
+    PoolLimit(name=ORDERS_10S, limit=300, window_s=10),
+    PoolLimit(name=ORDERS_1M, limit=1200, window_s=60),
+)
+# The header that tells how much of a pool is used.
+USED_HEADERS = {
+    WEIGHT: "x-mbx-used-weight-1m",
+    ORDERS_10S: "x-mbx-order-count-10s",
+    ORDERS_1M: "x-mbx-order-count-1m",
+}
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint; `orders` is what it counts in ten seconds and in a minute."""
+
+    method: str
+    path: str
+    weight: int = 1
+    weight_without_symbol: int | None = None
+    orders: tuple[int, int] = (0, 0)
+    is_signed: bool = True
+
+    def costs(self, *, with_symbol: bool) -> dict[str, int]:
+        """What a request takes from each pool."""
+        weight = self.weight
+        if not with_symbol and self.weight_without_symbol is not None:
+            weight = self.weight_without_symbol
+        costs = {WEIGHT: weight, ORDERS_10S: self.orders[0], ORDERS_1M: self.orders[1]}
+        # Weight is named even at no cost: whoever is banned by address waits with it.
+        return {name: cost for name, cost in costs.items() if cost or name == WEIGHT}
+
+
+TIME = Endpoint(method="GET", path="/fapi/v1/time", is_signed=False)
+EXCHANGE = Endpoint(method="GET", path="/fapi/v1/exchangeInfo", is_signed=False)
+PLACE = Endpoint(method="POST", path="/fapi/v1/order", weight=0, orders=(1, 1))
+CANCEL = Endpoint(method="DELETE", path="/fapi/v1/order")
+CANCEL_ALL = Endpoint(method="DELETE", path="/fapi/v1/allOpenOrders")
+ORDER = Endpoint(method="GET", path="/fapi/v1/order")
+OPEN_ORDERS = Endpoint(method="GET", path="/fapi/v1/openOrders", weight_without_symbol=40)
+PLACE_ALGO = Endpoint(method="POST", path="/fapi/v1/algoOrder", weight=0, orders=(1, 1))
+CANCEL_ALGO = Endpoint(method="DELETE", path="/fapi/v1/algoOrder")
+CANCEL_ALL_ALGO = Endpoint(method="DELETE", path="/fapi/v1/algoOpenOrders")
+ALGO_ORDER = Endpoint(method="GET", path="/fapi/v1/algoOrder")
+OPEN_ALGO_ORDERS = Endpoint(method="GET", path="/fapi/v1/openAlgoOrders", weight_without_symbol=40)
+COUNTDOWN = Endpoint(method="POST", path="/fapi/v1/countdownCancelAll", weight=10)
+TRADES = Endpoint(method="GET", path="/fapi/v1/userTrades", weight=5)
+INCOME = Endpoint(method="GET", path="/fapi/v1/income", weight=30)
+POSITIONS = Endpoint(method="GET", path="/fapi/v3/positionRisk", weight=5)
+BALANCE = Endpoint(method="GET", path="/fapi/v3/balance", weight=5)
+LEVERAGE = Endpoint(method="POST", path="/fapi/v1/leverage")
+MODE = Endpoint(method="GET", path="/fapi/v1/positionSide/dual", weight=30)
+SET_MODE = Endpoint(method="POST", path="/fapi/v1/positionSide/dual")
+
+__all__ = [
+    "ALGO_ORDER",
+    "BALANCE",
+    "CANCEL",
+    "CANCEL_ALGO",
+    "CANCEL_ALL",
+    "CANCEL_ALL_ALGO",
+    "COUNTDOWN",
+    "EXCHANGE",
+    "INCOME",
+    "LEVERAGE",
+    "MODE",
+    "OPEN_ALGO_ORDERS",
+    "OPEN_ORDERS",
+    "ORDER",
+    "ORDERS_1M",
+    "ORDERS_10S",
+    "PLACE",
+    "PLACE_ALGO",
+    "POOLS",
+    "POSITIONS",
+    "SET_MODE",
+    "TIME",
+    "TRADES",
+    "USED_HEADERS",
+    "WEIGHT",
+    "Endpoint",
+]

@@ -1,0 +1,380 @@
+"""`BinanceVenue`: entries, exits and account reads on Binance USDT-M futures, in one-way mode.
+
+An entry leaves with a receive window of one second and its final check is asked in the step in
+which its bytes leave; no such check stands before an exit. Exits and cancels go by the emergency
+lane. Stops live at the venue's endpoints for conditional orders, all else at the ordinary ones;
+whoever cancels or asks by our id need not know which. Traps: a client order id is a duplicate only
+among open orders, so it is never a shield; a symbol's leverage is set before an entry that needs
+another one. Fails as the ports say. On the loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from engine.model.errors import (
+    Denied,
+    NotExecuted,
+    OutcomeUnknown,
+    Refused,
+    VenueError,
+    require,
+)
+from engine.model.ids import ClientOrderId, Symbol, VenueOrderId
+from engine.model.instrument import Instrument
+from engine.model.orders import Fill, Intent, OrderKind
+from engine.model.values import plain
+from engine.model.venue import Approved, OrderAck, VenueBalance, VenueOrder, VenuePosition
+from engine.ports import Clock, FinalCheck
+from engine.runtime import within
+from engine.venues.binance import endpoints
+from engine.venues.binance.account import BinanceAccount, KnownOrders
+from engine.venues.binance.decoding import (
+    AlgoAcknowledgement,
+    AlgoAnswer,
+    CountdownAnswer,
+    DoneAnswer,
+    ExchangeAnswer,
+    LeverageAnswer,
+    ModeAnswer,
+    OrderAnswer,
+    Undecodable,
+    to_instrument,
+)
+from engine.venues.binance.errors import (
+    DUPLICATE_ID_CODE,
+    NO_CHANGE_CODES,
+    NO_SUCH_ORDER_CODES,
+)
+from engine.venues.binance.rest import RECEIVE_WINDOW_MS, BinanceRest
+from engine.venues.binance.rules import check_filters, check_kind, check_leverage
+from engine.venues.transport.rate_limits import Lane, PoolLimit
+
+ENTRY_RECEIVE_WINDOW_MS = 1000
+_COUNT_WAIT_S = 0.5
+_LIMIT_POOLS = {
+    ("REQUEST_WEIGHT", "MINUTE", 1): (endpoints.WEIGHT, 60),
+    ("ORDERS", "SECOND", 10): (endpoints.ORDERS_10S, 10),
+    ("ORDERS", "MINUTE", 1): (endpoints.ORDERS_1M, 60),
+}
+
+
+class BinanceVenue:
+    """Implements OrderEntry, Exits and AccountReads."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rest: BinanceRest,
+        symbols: Iterable[Symbol],
+        final_check: FinalCheck,
+    ) -> None:
+        """`symbols` are those that are traded; executions are read of these at least."""
+        self._clock = clock
+        self._rest = rest
+        self._final_check = final_check
+        self._known = KnownOrders()
+        symbols = tuple(symbols)
+        self._account = BinanceAccount(rest=rest, known=self._known, symbols=symbols)
+        self._emergency_account = BinanceAccount(
+            rest=rest, known=self._known, symbols=symbols, lane=Lane.EXIT
+        )
+        self._instruments: dict[Symbol, Instrument] = {}
+        self._leverages: dict[Symbol, int] = {}
+
+    @property
+    def name(self) -> str:
+        return "binance"
+
+    @property
+    def emergency_reads(self) -> BinanceAccount:
+        """The same reads by the emergency lane: for the stop, which verifies what it did."""
+        return self._emergency_account
+
+    async def start(self) -> None:
+        """Compare clocks, read filters and limits, and make sure of one-way mode. Raises what a
+        read raises, and Refused for an account in hedge mode.
+        """
+        await self._rest.compare_clocks()
+        await self.read_exchange()
+        if await self.is_hedged():
+            raise Refused("-4061", "the account is in hedge mode; Seawall needs one-way mode")
+
+    async def read_exchange(self) -> None:
+        """Take over filters and limits as they are today. A contract that cannot be read is not
+        traded, the others are.
+        """
+        exchange = await self._rest.call(endpoints.EXCHANGE, {}, ExchangeAnswer)
+        instruments: dict[Symbol, Instrument] = {}
+        for answer in exchange.symbols:
+            if answer.contract_type != "PERPETUAL" or answer.status != "TRADING":
+                continue
+            try:
+                instruments[Symbol(answer.symbol)] = to_instrument(answer)
+            except Undecodable:
+                continue
+        self._instruments = instruments
+        for limit in exchange.rate_limits:
+            pool = _LIMIT_POOLS.get((limit.rate_limit_type, limit.interval, limit.interval_num))
+            if pool is not None and limit.limit > 0:
+                self._rest.limits.declare(
+                    PoolLimit(name=pool[0], limit=limit.limit, window_s=pool[1])
+                )
+
+    def instrument(self, symbol: Symbol) -> Instrument:
+        """A contract's filters; Refused for one that is not traded."""
+        found = self._instruments.get(symbol)
+        if found is None:
+            raise Refused("-1121", f"{symbol} is not traded here")
+        return found
+
+    # --- OrderEntry and Exits --------------------------------------------------------------------
+
+    async def place(self, approved: Approved) -> OrderAck:
+        """Send an entry; see `engine.ports.OrderEntry`."""
+        intent = approved.intent
+        require(not intent.reduce_only, "an entry cannot be reduce-only")
+        instrument = self.instrument(intent.symbol)
+        check_kind(intent)
+        check_filters(intent, instrument)
+        await self._use_leverage(intent.symbol, check_leverage(intent, instrument))
+
+        def before() -> None:
+            reasons = self._final_check(approved)
+            if reasons:
+                codes = tuple(reason.code.value for reason in reasons)
+                detail = "; ".join(f"{r.code.value} {r.detail}".strip() for r in reasons)
+                raise Denied(codes, detail)
+
+        return await self._send(intent, Lane.ENTRY, ENTRY_RECEIVE_WINDOW_MS, before)
+
+    async def reduce(self, intent: Intent) -> OrderAck:
+        """Send a reduce-only order; see `engine.ports.Exits`."""
+        require(intent.reduce_only, "an exit must be reduce-only")
+        check_kind(intent)
+        known = self._instruments.get(intent.symbol)
+        if known is not None:  # A contract about to be delisted must still be closed.
+            check_filters(intent, known)
+        return await self._send(intent, Lane.EXIT, RECEIVE_WINDOW_MS, None)
+
+    async def _send(
+        self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
+    ) -> OrderAck:
+        try:
+            if intent.kind is OrderKind.STOP_MARKET:
+                return await self._send_conditional(intent, lane, window_ms, before)
+            return await self._send_ordinary(intent, lane, window_ms, before)
+        except Refused as refused:
+            if refused.code != DUPLICATE_ID_CODE:
+                raise
+            return await self._standing(intent, refused)
+
+    async def _send_ordinary(
+        self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
+    ) -> OrderAck:
+        parameters = {
+            "symbol": intent.symbol,
+            "side": intent.side.value,
+            "type": intent.kind.value,
+            "quantity": plain(intent.quantity),
+            "newClientOrderId": intent.client_order_id,
+            "newOrderRespType": "ACK",
+        }
+        if intent.price is not None:
+            parameters.update(price=plain(intent.price), timeInForce="GTC")
+        if intent.reduce_only:
+            parameters["reduceOnly"] = "true"
+        answer = await self._rest.call(
+            endpoints.PLACE,
+            parameters,
+            OrderAnswer,
+            lane=lane,
+            receive_window_ms=window_ms,
+            before=before,
+        )
+        venue_order_id = VenueOrderId(str(answer.order_id))
+        self._known.learn_ordinary(intent.symbol, venue_order_id, intent.client_order_id)
+        return OrderAck(client_order_id=intent.client_order_id, venue_order_id=venue_order_id)
+
+    async def _send_conditional(
+        self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
+    ) -> OrderAck:
+        self._known.learn_conditional(intent.client_order_id)
+        answer = await self._rest.call(
+            endpoints.PLACE_ALGO,
+            {
+                "algoType": "CONDITIONAL",
+                "symbol": intent.symbol,
+                "side": intent.side.value,
+                "type": intent.kind.value,
+                "quantity": plain(intent.quantity),
+                "triggerPrice": plain(intent.trigger_price or Decimal(0)),
+                "workingType": "CONTRACT_PRICE",
+                "reduceOnly": "true",
+                "clientAlgoId": intent.client_order_id,
+            },
+            AlgoAnswer,
+            lane=lane,
+            receive_window_ms=window_ms,
+            before=before,
+        )
+        return OrderAck(
+            client_order_id=intent.client_order_id,
+            venue_order_id=VenueOrderId(str(answer.algo_id)),
+        )
+
+    async def _standing(self, intent: Intent, refused: Refused) -> OrderAck:
+        """The id stands at the venue: if it is this very order, an earlier attempt got through."""
+        try:
+            order = await self._emergency_account.order(intent.symbol, intent.client_order_id)
+        except (Refused, NotExecuted) as error:
+            raise OutcomeUnknown(
+                f"{intent.client_order_id} is known to the venue and cannot be looked up"
+            ) from error
+        if order is None:
+            raise OutcomeUnknown(f"{intent.client_order_id} is known to the venue and not found")
+        ours = (intent.side, intent.kind, intent.quantity, intent.price, intent.trigger_price)
+        if (order.side, order.kind, order.quantity, order.price, order.trigger_price) != ours:
+            raise refused
+        return OrderAck(client_order_id=order.client_order_id, venue_order_id=order.venue_order_id)
+
+    async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> None:
+        """Cancel one order of either kind."""
+        places = [self._cancel_ordinary, self._cancel_conditional]
+        if self._known.is_conditional(client_order_id):
+            places.reverse()
+        for attempt in places:
+            if await attempt(symbol, client_order_id):
+                return
+        raise Refused("-2011", f"{client_order_id} is not an open order of {symbol}")
+
+    async def _cancel_ordinary(self, symbol: Symbol, client_order_id: ClientOrderId) -> bool:
+        try:
+            await self._rest.call(
+                endpoints.CANCEL,
+                {"symbol": symbol, "origClientOrderId": client_order_id},
+                OrderAnswer,
+                lane=Lane.EXIT,
+            )
+        except Refused as refused:
+            if refused.code in NO_SUCH_ORDER_CODES:
+                return False
+            raise
+        return True
+
+    async def _cancel_conditional(self, symbol: Symbol, client_order_id: ClientOrderId) -> bool:
+        try:
+            await self._rest.call(
+                endpoints.CANCEL_ALGO,
+                {"clientAlgoId": client_order_id},
+                AlgoAcknowledgement,
+                lane=Lane.EXIT,
+            )
+        except Refused as refused:
+            if refused.code in NO_SUCH_ORDER_CODES:
+                return False
+            raise
+        return True
+
+    async def cancel_all(self, symbol: Symbol, *, conditional: bool) -> int:
+        """Cancel every open order of a symbol, of the one kind or the other.
+
+        The venue does not say how many it cancelled, so they are read in the same moment, on
+        another connection: the cancel never waits for its own count. A read that fails or is late
+        counts none.
+        """
+        number, _ = await asyncio.gather(
+            self._count(symbol, conditional=conditional),
+            self._cancel_all(symbol, conditional=conditional),
+        )
+        return number
+
+    async def _cancel_all(self, symbol: Symbol, *, conditional: bool) -> None:
+        endpoint = endpoints.CANCEL_ALL_ALGO if conditional else endpoints.CANCEL_ALL
+        await self._clock.sleep(0)  # One turn of the loop, in which the count leaves.
+        await self._rest.call(endpoint, {"symbol": symbol}, DoneAnswer, lane=Lane.EXIT)
+
+    async def _count(self, symbol: Symbol, *, conditional: bool) -> int:
+        account = self._emergency_account
+        read = account.open_conditional if conditional else account.open_ordinary
+        try:
+            return len(await within(self._clock, _COUNT_WAIT_S, read(symbol)))
+        except (VenueError, TimeoutError):
+            return 0
+
+    async def countdown_cancel_all(self, symbol: Symbol, *, seconds: float) -> None:
+        """The venue's dead-man's switch: cancel a symbol's ordinary orders unless this is called
+        again in time; 0 switches it off. Positions stay, and so may conditional orders.
+        """
+        milliseconds = round(seconds * 1000)
+        await self._rest.call(
+            endpoints.COUNTDOWN,
+            {"symbol": symbol, "countdownTime": str(milliseconds)},
+            CountdownAnswer,
+            lane=Lane.EXIT,
+        )
+
+    # --- AccountReads ----------------------------------------------------------------------------
+
+    async def positions(self) -> tuple[VenuePosition, ...]:
+        """Every non-zero position."""
+        return await self._account.positions()
+
+    async def open_orders(self) -> tuple[VenueOrder, ...]:
+        """Every open order, conditional ones too."""
+        return await self._account.open_orders()
+
+    async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
+        """One order in whatever state, or None when the venue does not know it (yet)."""
+        return await self._account.order(symbol, client_order_id)
+
+    async def executions(self, *, since_ns: int) -> tuple[Fill, ...]:
+        """Executions since a time, oldest first."""
+        return await self._account.executions(since_ns=since_ns)
+
+    async def balance(self) -> VenueBalance:
+        """The wallet balance."""
+        return await self._account.balance()
+
+    # --- settings of the account -----------------------------------------------------------------
+
+    async def is_hedged(self) -> bool:
+        """Whether the account holds long and short positions side by side."""
+        answer = await self._rest.call(endpoints.MODE, {}, ModeAnswer)
+        return answer.dual_side_position
+
+    async def use_one_way_mode(self) -> None:
+        """Set the account to one-way mode; Refused while there are positions or orders."""
+        try:
+            await self._rest.call(
+                endpoints.SET_MODE, {"dualSidePosition": "false"}, DoneAnswer, lane=Lane.ENTRY
+            )
+        except Refused as refused:
+            if refused.code not in NO_CHANGE_CODES:
+                raise
+
+    async def _use_leverage(self, symbol: Symbol, leverage: int) -> None:
+        """Set a symbol's leverage unless it is known to be so. The entry behind it has not been
+        sent, whatever becomes of this.
+        """
+        if self._leverages.get(symbol) == leverage:
+            return
+        self._leverages.pop(symbol, None)
+        try:
+            await self._rest.call(
+                endpoints.LEVERAGE,
+                {"symbol": symbol, "leverage": str(leverage)},
+                LeverageAnswer,
+                lane=Lane.ENTRY,
+            )
+        except OutcomeUnknown as error:
+            raise NotExecuted(
+                f"the entry was not sent: whether {symbol} has leverage {leverage} is unknown"
+            ) from error
+        self._leverages[symbol] = leverage
+
+
+__all__ = ["ENTRY_RECEIVE_WINDOW_MS", "BinanceVenue"]
