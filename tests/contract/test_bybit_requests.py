@@ -41,9 +41,19 @@ from engine.venues.bybit.errors import refusal
 from engine.venues.bybit.instruments import Contract, decode_contracts
 from engine.venues.bybit.requests import Amendment, Request
 from engine.venues.bybit.signing import Signer
-from engine.venues.bybit.streams import decode_server_time, decode_tickers
+from engine.venues.bybit.streams import (
+    PING,
+    PRIVATE_TOPICS,
+    ControlAnswer,
+    PrivateMessage,
+    Ticker,
+    decode_private,
+    decode_public,
+    decode_server_time,
+    decode_tickers,
+)
 from tests.simulators.exchange import Request as WireRequest
-from tests.simulators.in_memory import BybitDesk, on_bybit
+from tests.simulators.in_memory import BybitDesk, heard, on_bybit, tell
 
 BTC = Symbol("BTCUSDT")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -301,6 +311,49 @@ def test_pages_are_followed_to_their_end() -> None:
         second = decode_orders(await ask(requests.open_orders("USDT", first.next_cursor)))
         assert (len(second.rows), second.next_cursor) == (10, "")
         assert len({order.client_order_id for order in (*first.rows, *second.rows)}) == 60
+
+    on_bybit(story)
+
+
+def test_the_streams_say_what_the_requests_did() -> None:
+    async def story(desk: BybitDesk) -> None:
+        signer = Signer(api_key="test-key", api_secret="test-secret")
+        private = desk.connect("/v5/private", known=False)
+        now_ms = desk.clock.now_ns() // 1_000_000
+        private.receive(signer.stream_login(expires_ms=now_ms + 1000).decode())
+        tell(private, op="subscribe", args=list(PRIVATE_TOPICS))
+        private.receive(PING.decode())
+        public = desk.connect("/v5/public/linear")
+        tell(public, op="subscribe", args=["publicTrade.BTCUSDT", "tickers.BTCUSDT"])
+        await desk.clock.sleep(0.1)
+        answers = [decode_private(msgspec.json.encode(each)) for each in heard(private)]
+        assert {
+            (each.operation, each.is_success) for each in answers if isinstance(each, ControlAnswer)
+        } == {("auth", True), ("subscribe", True), ("pong", True)}
+        order = {"side": "Buy", "orderType": "Market", "qty": "0.3", "orderLinkId": "d-g1-1"}
+        await desk.post("/order/create", symbol=BTC, **order)
+        desk.price(BTC, "65100")
+        await desk.clock.sleep(1.0)
+        pushed = [decode_private(msgspec.json.encode(each)) for each in heard(private)]
+        messages = [each for each in pushed if isinstance(each, PrivateMessage)]
+        assert len(messages) == len(pushed)
+        updates = [update for each in messages for update in each.updates]
+        fills = [update.fill for update in updates if update.fill is not None]
+        assert sum(fill.quantity for fill in fills) == Decimal("0.3")
+        assert {fill.client_order_id for fill in fills} == {"d-g1-1"}
+        orders = [update.order for update in updates if update.order is not None]
+        assert orders[-1].state is OrderState.FILLED
+        assert [leg.position.quantity for each in messages for leg in each.legs][-1] == Decimal(
+            "0.3"
+        )
+        balances = [balance for each in messages for balance in each.balances]
+        assert balances[-1].balance == desk.exchange.venue.account.balance
+        frames = [decode_public(msgspec.json.encode(each)) for each in heard(public)]
+        trades = [trade for each in frames if isinstance(each, tuple) for trade in each]
+        assert trades[-1].price == Decimal(65100)
+        tickers = [each for each in frames if isinstance(each, Ticker)]
+        assert (tickers[0].is_snapshot, tickers[-1].is_snapshot) == (True, False)
+        assert [each.mark_price for each in tickers if each.mark_price][-1] == Decimal(65100)
 
     on_bybit(story)
 
