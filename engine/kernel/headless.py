@@ -93,6 +93,7 @@ async def _live(kernel: Kernel, clock: Clock, duration_s: float | None) -> dict[
             seconds = duration_s
             tasks.spawn("end of the run", then_end(lambda: clock.sleep(seconds)))
         await ended.wait()
+        await kernel.end_trading()
         summary = await kernel.summary()
     finally:
         await tasks.cancel_all()

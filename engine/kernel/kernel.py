@@ -22,17 +22,19 @@ from engine.kernel.state_loss import StateLoss
 from engine.kernel.summary import digest, run_summary
 from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
-from engine.model.orders import OrderRecord
+from engine.model.orders import OrderKind, OrderRecord, OrderState
 from engine.model.snapshots import EngineState
 from engine.redis_link import LINK_FAULTS
-from engine.runtime import SimClock
+from engine.runtime import SimClock, cancel_and_wait
 
 _log = logging.getLogger(__name__)
 _LINK_WAIT_S = 5.0
 _RETRY_S = 2.0
 _SETTLE_S = 3.0
+_SETTLE_LOOK_S = 0.02
 _STAGE_S = 10.0
 _ALL = 10_000_000
+_UNANSWERED = frozenset({OrderState.INTENDED, OrderState.SUBMITTED})
 _COMPARE_TRIES = 5
 _COMPARE_AGAIN_S = 0.2
 
@@ -50,6 +52,7 @@ class Kernel:
         self._parts = parts
         self.client = client
         self._feed_done = asyncio.Event()
+        self._feed: asyncio.Task[None] | None = None
         self._began_ns = parts.stopwatch()
         self._started = False
         self._alarm_watch = AlarmWatch(parts=parts)
@@ -167,7 +170,7 @@ class Kernel:
         spawn("retention", self._retention().run(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
         spawn("desk records", parts.desk_emergency.run_records(), forever=True)
-        spawn("feed", self._run_feed())
+        self._feed = spawn("feed", self._run_feed())
         if not isinstance(parts.clock, SimClock):
             spawn("clock jump", parts.clock_jump.run(), forever=True)
             parts.loop_lag.start()
@@ -196,6 +199,25 @@ class Kernel:
         """Wait for the end of a recording, and for what is in flight to settle."""
         await self._feed_done.wait()
         await self._parts.clock.sleep(_SETTLE_S)
+
+    async def end_trading(self) -> None:
+        """No entries and no market from here on, and what is under way settles, so that a summary
+        tells of the end and not of a moment before it. A few seconds at most.
+        """
+        parts = self._parts
+        parts.mode.go(EngineState.STOPPING, "stopping")
+        if self._feed is not None:
+            await cancel_and_wait([self._feed])
+        until_ns = parts.clock.monotonic_ns() + round(_SETTLE_S * 1e9)
+        while self._is_under_way() and parts.clock.monotonic_ns() < until_ns:
+            await parts.clock.sleep(_SETTLE_LOOK_S)
+
+    def _is_under_way(self) -> bool:
+        """Whether an order waits for its answer or its fill; what rests at the venue does not."""
+        return any(
+            record.intent.kind is OrderKind.MARKET or record.state in _UNANSWERED
+            for record in self._parts.execution.desk.open_orders()
+        )
 
     async def stop(self) -> None:
         """Stop in stages; positions stay where they are, with their stops at the venue."""
@@ -249,7 +271,7 @@ class Kernel:
     # --- summary --------------------------------------------------------------------------------
 
     async def summary(self) -> dict[str, Any]:
-        """The run summary; call it before `stop`."""
+        """The run summary; call it after `end_trading` and before `stop`."""
         parts = self._parts
         history = parts.storage.store.history
         orders = sorted(await history.orders(limit=_ALL), key=_when_made)
