@@ -1,7 +1,4 @@
-"""Our Binance adapter, ready for the contract: against the simulated venue, over real sockets.
-
-The adapter has no private stream yet, so the cases about streams leave it out.
-"""
+"""Our Binance adapter, ready for the contract: against the simulated venue, over real sockets."""
 
 from __future__ import annotations
 
@@ -17,10 +14,11 @@ import pytest
 from engine.model.ids import Symbol
 from engine.model.reasons import Reason
 from engine.model.venue import Approved
-from engine.runtime import SystemClock, Tasks
+from engine.runtime import Chance, SystemClock, Tasks
 from engine.venues.binance.endpoints import POOLS
 from engine.venues.binance.rest import BinanceRest
 from engine.venues.binance.signing import ApiKey
+from engine.venues.binance.user_stream import KEEP_ALIVE_S, BinanceUserStream
 from engine.venues.binance.venue import BinanceVenue
 from engine.venues.transport.http import HttpConnections
 from engine.venues.transport.rate_limits import RateLimits
@@ -29,6 +27,7 @@ from tests.simulators.binance import BinanceExchange
 from tests.simulators.exchange import Settings
 from tests.simulators.faults import Fault, FaultRule
 from tests.simulators.wire import SimulatorServer
+from tests.waiting import eventually
 
 ANSWER_TIMEOUT_S = 0.4
 # Where each operation of the ports meets the venue.
@@ -56,6 +55,7 @@ class BinanceDesk:
     def __init__(self, *, exchange: BinanceExchange, server: SimulatorServer) -> None:
         self.exchange = exchange
         self.url = server.addresses()["rest_url"]
+        self.stream_url = server.addresses()["stream_url"]
 
     def inject(self, **rule: object) -> None:
         self.exchange.inject([msgspec.convert(rule, FaultRule)])
@@ -73,6 +73,7 @@ class BinanceDesk:
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         patience_s: float = 5.0,
         is_started: bool = True,
+        keep_alive_s: float = KEEP_ALIVE_S,
     ) -> AsyncIterator[tuple[BinanceVenue, BinanceRest]]:
         clock = SystemClock()
         connections = HttpConnections(
@@ -88,13 +89,27 @@ class BinanceDesk:
             connections=connections,
             limits=RateLimits(clock=clock, pools=POOLS, patience_s=patience_s),
         )
-        venue = BinanceVenue(clock=clock, rest=rest, symbols=(BTC, ETH), final_check=final_check)
+        tasks = Tasks(on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
+        stream = BinanceUserStream(
+            clock=clock,
+            chance=Chance(seed=1, name="delays"),
+            tasks=tasks,
+            rest=rest,
+            stream_url=self.stream_url,
+            keep_alive_s=keep_alive_s,
+        )
+        venue = BinanceVenue(
+            clock=clock, rest=rest, symbols=(BTC, ETH), final_check=final_check, stream=stream
+        )
         try:
             await connections.warm()
             if is_started:
                 await venue.start()
+                stream.start()
+                await eventually(venue.is_connected)
             yield venue, rest
         finally:
+            await tasks.cancel_all()
             await connections.close()
 
 
@@ -114,15 +129,10 @@ async def binance_desk() -> AsyncIterator[BinanceDesk]:
         await tasks.cancel_all()
 
 
-def _no_stream() -> None:
-    raise AssertionError("the adapter has no stream")
-
-
 @asynccontextmanager
 async def binance_under_test(_path: Path) -> AsyncIterator[VenueUnderTest]:
     """The adapter behind the contract's harness; its restart is a new adapter."""
     async with binance_desk() as desk, AsyncExitStack() as stack:
-        harness: VenueUnderTest
 
         def check(approved: Approved) -> tuple[Reason, ...]:
             harness.checks += 1
@@ -137,21 +147,23 @@ async def binance_under_test(_path: Path) -> AsyncIterator[VenueUnderTest]:
         async def start() -> VenuePorts:
             adapter = desk.adapter(final_check=check)
             venue, _ = await stack.enter_async_context(adapter)
-            return cast(VenuePorts, venue)
+            venue.subscribe(harness.heard.append)
+            return venue
 
         async def restart() -> None:
             await stack.aclose()
             harness.ports = await start()
 
         harness = VenueUnderTest(
-            ports=await start(),
+            ports=cast(VenuePorts, None),  # Started below: it reports to the harness.
             trade=trade,
             script=script,
-            disconnect=_no_stream,
-            reconnect=_no_stream,
+            disconnect=lambda: desk.inject(kind=Fault.CUT_STREAMS),
+            reconnect=lambda: None,  # By itself, after a second.
             restart=restart,
             fills_at_touch=True,
         )
+        harness.ports = await start()
         yield harness
 
 

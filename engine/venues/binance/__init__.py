@@ -1,8 +1,9 @@
-"""Binance USDT-M futures: `BinanceVenue` fills the ports for entries, exits and account reads.
+"""Binance USDT-M futures: `BinanceVenue` fills the four ports, `BinanceUserStream` its Streams.
 
-It has no private stream yet and the engine does not trade on it: docs/known_weaknesses.md.
+The engine does not trade on it yet: docs/known_weaknesses.md.
 """
 
+from engine.venues.binance.user_stream import BinanceUserStream
 from engine.venues.binance.venue import BinanceVenue
 
-__all__ = ["BinanceVenue"]
+__all__ = ["BinanceUserStream", "BinanceVenue"]

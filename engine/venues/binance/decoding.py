@@ -142,6 +142,15 @@ class DoneAnswer(msgspec.Struct, frozen=True):
     msg: str = ""
 
 
+class ListenKeyAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """What the private stream lives by; its extension may come without it."""
+
+    listen_key: str = ""
+
+    def __repr__(self) -> str:
+        return "ListenKeyAnswer(***)"
+
+
 class LimitAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """One of the venue's limits."""
 
@@ -339,6 +348,7 @@ __all__ = [
     "IncomeAnswer",
     "LeverageAnswer",
     "LimitAnswer",
+    "ListenKeyAnswer",
     "ModeAnswer",
     "OrderAnswer",
     "PositionAnswer",

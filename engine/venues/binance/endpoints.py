@@ -6,6 +6,8 @@ minute. Some reads cost far more without a symbol.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from engine.venues.transport.rate_limits import PoolLimit
@@ -27,6 +29,14 @@ USED_HEADERS = {
 }
 
 
+class Security(StrEnum):
+    """What a request must carry."""
+
+    NONE = "none"
+    KEY = "key"
+    SIGNED = "signed"
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint; `orders` is what it counts in ten seconds and in a minute."""
 
@@ -35,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     weight_without_symbol: int | None = None
     orders: tuple[int, int] = (0, 0)
-    is_signed: bool = True
+    security: Security = Security.SIGNED
 
     def costs(self, *, with_symbol: bool) -> dict[str, int]:
         """What a request takes from each pool."""
@@ -47,8 +57,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return {name: cost for name, cost in costs.items() if cost or name == WEIGHT}
 
 
-TIME = Endpoint(method="GET", path="/fapi/v1/time", is_signed=False)
-EXCHANGE = Endpoint(method="GET", path="/fapi/v1/exchangeInfo", is_signed=False)
+TIME = Endpoint(method="GET", path="/fapi/v1/time", security=Security.NONE)
+EXCHANGE = Endpoint(method="GET", path="/fapi/v1/exchangeInfo", security=Security.NONE)
 PLACE = Endpoint(method="POST", path="/fapi/v1/order", weight=0, orders=(1, 1))
 CANCEL = Endpoint(method="DELETE", path="/fapi/v1/order")
 CANCEL_ALL = Endpoint(method="DELETE", path="/fapi/v1/allOpenOrders")
@@ -67,6 +77,8 @@ BALANCE = Endpoint(method="GET", path="/fapi/v3/balance", weight=5)
 LEVERAGE = Endpoint(method="POST", path="/fapi/v1/leverage")
 MODE = Endpoint(method="GET", path="/fapi/v1/positionSide/dual", weight=30)
 SET_MODE = Endpoint(method="POST", path="/fapi/v1/positionSide/dual")
+OPEN_LISTEN_KEY = Endpoint(method="POST", path="/fapi/v1/listenKey", security=Security.KEY)
+KEEP_LISTEN_KEY = Endpoint(method="PUT", path="/fapi/v1/listenKey", security=Security.KEY)
 
 __all__ = [
     "ALGO_ORDER",
@@ -78,9 +90,11 @@ __all__ = [
     "COUNTDOWN",
     "EXCHANGE",
     "INCOME",
+    "KEEP_LISTEN_KEY",
     "LEVERAGE",
     "MODE",
     "OPEN_ALGO_ORDERS",
+    "OPEN_LISTEN_KEY",
     "OPEN_ORDERS",
     "ORDER",
     "ORDERS_1M",
@@ -95,4 +109,5 @@ __all__ = [
     "USED_HEADERS",
     "WEIGHT",
     "Endpoint",
+    "Security",
 ]

@@ -22,6 +22,7 @@ from engine.venues.binance.endpoints import (
     USED_HEADERS,
     WEIGHT,
     Endpoint,
+    Security,
 )
 from engine.venues.binance.errors import STALE_TIME_CODES, read_error, refusal
 from engine.venues.binance.signing import ApiKey, encoded, signed
@@ -71,7 +72,7 @@ class BinanceRest:
         before: Callable[[], None] | None = None,
     ) -> T:
         """Send it and return the answer as `kind`; `before` is asked right before it leaves."""
-        if endpoint.is_signed and self._is_time_stale:
+        if endpoint.security is Security.SIGNED and self._is_time_stale:
             await self.compare_clocks(lane)
         return await self._call(endpoint, parameters, lane, kind, receive_window_ms, before)
 
@@ -105,10 +106,11 @@ class BinanceRest:
     def _outgoing(
         self, endpoint: Endpoint, parameters: Mapping[str, str], receive_window_ms: int
     ) -> Outgoing:
-        if not endpoint.is_signed:
+        keyed = {} if endpoint.security is Security.NONE else {"X-MBX-APIKEY": self._key.key}
+        if endpoint.security is not Security.SIGNED:
             query = encoded(parameters)
             target = f"{endpoint.path}?{query}" if query else endpoint.path
-            return Outgoing(method=endpoint.method, target=target)
+            return Outgoing(method=endpoint.method, target=target, headers=keyed)
         dated = {
             **parameters,
             "recvWindow": str(receive_window_ms),
@@ -117,7 +119,7 @@ class BinanceRest:
         return Outgoing(
             method=endpoint.method,
             target=f"{endpoint.path}?{signed(dated, key=self._key)}",
-            headers={"X-MBX-APIKEY": self._key.key},
+            headers=keyed,
         )
 
     def _hear(self, answer: HttpAnswer) -> None:

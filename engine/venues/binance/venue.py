@@ -1,4 +1,4 @@
-"""`BinanceVenue`: entries, exits and account reads on Binance USDT-M futures, in one-way mode.
+"""`BinanceVenue`: the four ports of a venue on Binance USDT-M futures, in one-way mode.
 
 An entry leaves with a receive window of one second and its final check is asked in the step in
 which its bytes leave; no such check stands before an exit. Exits and cancels go by the emergency
@@ -26,8 +26,15 @@ from engine.model.ids import ClientOrderId, Symbol, VenueOrderId
 from engine.model.instrument import Instrument
 from engine.model.orders import Fill, Intent, OrderKind
 from engine.model.values import plain
-from engine.model.venue import Approved, OrderAck, VenueBalance, VenueOrder, VenuePosition
-from engine.ports import Clock, FinalCheck
+from engine.model.venue import (
+    Approved,
+    OrderAck,
+    StreamUpdate,
+    VenueBalance,
+    VenueOrder,
+    VenuePosition,
+)
+from engine.ports import Clock, FinalCheck, Streams
 from engine.runtime import within
 from engine.venues.binance import endpoints
 from engine.venues.binance.account import BinanceAccount, KnownOrders
@@ -62,7 +69,7 @@ _LIMIT_POOLS = {
 
 
 class BinanceVenue:
-    """Implements OrderEntry, Exits and AccountReads."""
+    """Implements OrderEntry, Exits, AccountReads and, by its stream, Streams."""
 
     def __init__(
         self,
@@ -71,11 +78,13 @@ class BinanceVenue:
         rest: BinanceRest,
         symbols: Iterable[Symbol],
         final_check: FinalCheck,
+        stream: Streams,
     ) -> None:
         """`symbols` are those that are traded; executions are read of these at least."""
         self._clock = clock
         self._rest = rest
         self._final_check = final_check
+        self._stream = stream
         self._known = KnownOrders()
         symbols = tuple(symbols)
         self._account = BinanceAccount(rest=rest, known=self._known, symbols=symbols)
@@ -338,6 +347,16 @@ class BinanceVenue:
     async def balance(self) -> VenueBalance:
         """The wallet balance."""
         return await self._account.balance()
+
+    # --- Streams ---------------------------------------------------------------------------------
+
+    def subscribe(self, handler: Callable[[StreamUpdate], None]) -> Callable[[], None]:
+        """Hear every update in the venue's order; returns the unsubscribe function."""
+        return self._stream.subscribe(handler)
+
+    def is_connected(self) -> bool:
+        """Whether the private stream is up."""
+        return self._stream.is_connected()
 
     # --- settings of the account -----------------------------------------------------------------
 

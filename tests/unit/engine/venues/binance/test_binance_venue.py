@@ -154,7 +154,7 @@ async def test_the_final_check_is_asked_once_the_leverage_is_set_and_the_line_is
     async with desk.adapter(final_check=check) as (venue, _):
         with pytest.raises(Denied, match="halted by desk"):
             await venue.place(_approved(_limit(1)))
-    assert said == [["POST /fapi/v1/leverage"]]
+    assert said == [["POST /fapi/v1/listenKey", "POST /fapi/v1/leverage"]]
     assert _PLACE not in desk.requests()
 
 

@@ -31,6 +31,7 @@ from engine.venues.binance.decoding import (
     Undecodable,
     decode,
 )
+from engine.venues.binance.user_stream import read_updates
 
 _KINDS: tuple[Any, ...] = (
     OrderAnswer,
@@ -139,6 +140,28 @@ def test_every_payload_parses_or_is_refused_with_a_reason(recorded_data: Path) -
                     reasons.append(str(error))
     assert parsed > len(_USED)
     assert len(reasons) > parsed
+    assert all(reasons)
+
+
+def test_every_push_is_read_or_refused_with_a_reason(recorded_data: Path) -> None:
+    told = 0
+    reasons: list[str] = []
+    refused: list[str] = []
+    for body in _payloads(recorded_data).values():
+        message = body
+        if body.lstrip()[:9].replace(b"\n", b"").replace(b" ", b"").startswith(b'{"stre'):
+            message = json.dumps(json.loads(body)["data"]).encode()  # As the combined streams say.
+        is_ours = b'ORDER_TRADE_UPDATE"' in message or b'"ALGO_UPDATE"' in message
+        for text, is_whole in ((message, True), (message[: len(message) // 2], False)):
+            try:
+                updates = read_updates(text.decode())
+                told += len(updates)
+            except Undecodable as error:
+                reasons.append(str(error))
+                if is_ours and is_whole:
+                    refused.append(str(error))
+    assert told >= 20
+    assert all("without its fee" in reason for reason in refused), refused
     assert all(reasons)
 
 
