@@ -102,8 +102,11 @@ def plain(value: Decimal) -> str:
     """Print a decimal without exponent and without trailing zeros, as the contract's JSON
     wants it.
     """
-    text = format(value.normalize(), "f")
-    return "0" if text in {"-0", "0"} else text
+    # Not `normalize`, which rounds to the digits of the context.
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 __all__ = [

@@ -72,6 +72,21 @@ def test_plain_text_has_no_exponent_and_reads_back_equal(value: Decimal) -> None
     assert Decimal(text) == value
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("1234567890123456789012345678.90123456", "1234567890123456789012345678.90123456"),
+        ("1E+3", "1000"),
+        ("100", "100"),
+        ("-0.00", "0"),
+        ("-1.50", "-1.5"),
+        ("0E-8", "0"),
+    ],
+)
+def test_plain_text_keeps_every_digit(value: str, text: str) -> None:
+    assert plain(Decimal(value)) == text
+
+
 def test_directions() -> None:
     assert Side.BUY.opposite is Side.SELL
     assert (Side.BUY.sign, Side.SELL.sign) == (1, -1)
