@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from engine.model.ids import Symbol
+from engine.model.orders import OrderState
 from engine.model.reasons import Reason
 from engine.model.venue import Approved
 from engine.runtime import Chance, SystemClock, Tasks
@@ -163,6 +164,7 @@ async def binance_under_test(_path: Path) -> AsyncIterator[VenueUnderTest]:
             reconnect=lambda: None,  # By itself, after a second.
             restart=restart,
             fills_at_touch=True,
+            idle_stop_ends=OrderState.REJECTED,
         )
         harness.ports = await start()
         yield harness

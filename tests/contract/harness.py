@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from engine.model.ids import ClientOrderId, Symbol, client_order_id
-from engine.model.orders import Fill, Intent, OrderKind, OrderPurpose
+from engine.model.orders import Fill, Intent, OrderKind, OrderPurpose, OrderState
 from engine.model.reasons import Reason
 from engine.model.values import Side
 from engine.model.venue import Approved, StreamUpdate, VenueOrder
@@ -34,7 +34,8 @@ class VenueUnderTest:
     `refuse_entries` are the final check's reasons; `script` makes the next calls of an operation
     fail (refuse, not_executed, lost_request, lost_answer). `restart` gives the same account after
     the venue's process ended and came back; `fills_at_touch` says whether a resting order fills
-    where its price is only touched.
+    where its price is only touched, `idle_stop_ends` what a stop becomes that triggers with nothing
+    left to close.
     """
 
     ports: VenuePorts
@@ -45,6 +46,7 @@ class VenueUnderTest:
     restart: Callable[[], Awaitable[None]]
     refuse_entries: list[Reason] = field(default_factory=list)
     fills_at_touch: bool = False
+    idle_stop_ends: OrderState = OrderState.CANCELLED
     checks: int = 0
     heard: list[StreamUpdate] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
