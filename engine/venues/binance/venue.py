@@ -22,6 +22,7 @@ from engine.model.errors import (
     VenueError,
     require,
 )
+from engine.model.filters import check_filters
 from engine.model.ids import ClientOrderId, Symbol, VenueOrderId
 from engine.model.instrument import Instrument
 from engine.model.orders import Fill, Intent, OrderKind
@@ -56,7 +57,7 @@ from engine.venues.binance.errors import (
     NO_SUCH_ORDER_CODES,
 )
 from engine.venues.binance.rest import RECEIVE_WINDOW_MS, BinanceRest
-from engine.venues.binance.rules import check_filters, check_kind, check_leverage
+from engine.venues.binance.rules import check_kind, check_leverage
 from engine.venues.transport.rate_limits import Lane, PoolLimit
 
 ENTRY_RECEIVE_WINDOW_MS = 1000

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from engine.model.config import PaperSection
 from engine.model.errors import NotExecuted, Refused
+from engine.model.filters import check_filters
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.instrument import Instrument
 from engine.model.orders import Intent, OrderKind, OrderState
@@ -62,7 +63,7 @@ class Matching:
             # Only among open orders, as at Binance: a filled order's id would be taken again.
             raise Refused("-4116", f"client order id {intent.client_order_id} is open already")
         rules.check_kind(intent, price)
-        rules.check_filters(intent, instrument, price)
+        check_filters(intent, instrument, market_price=price)
         if intent.reduce_only:
             rules.check_reduces(intent, self.books.quantity(intent.symbol))
         else:

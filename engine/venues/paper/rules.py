@@ -1,4 +1,4 @@
-"""What the paper venue refuses, with Binance's codes, and how it counts margin.
+"""What the paper venue refuses beside the filters, with Binance's codes, and how it counts margin.
 
 Pure. Margin is cross: initial margin of a position is |quantity| × mark / leverage of its symbol,
 resting entries hold theirs at their limit price, and an entry is refused when equity would not
@@ -19,23 +19,6 @@ from engine.venues.paper.books import Books, is_entry_at_rest
 from engine.venues.paper.pricing import is_triggered
 
 MAINTENANCE_RATIO = Decimal("0.004")
-
-
-def check_filters(intent: Intent, instrument: Instrument, price: Decimal) -> None:
-    """Refuse what does not fit the instrument's grid and bounds; `price` is the last one."""
-    quantity = intent.quantity
-    if quantity < instrument.quantity_min:
-        raise Refused("-4003", f"quantity {quantity} is below {instrument.quantity_min}")
-    if quantity % instrument.quantity_step:
-        raise Refused("-1111", f"quantity {quantity} is not in steps of {instrument.quantity_step}")
-    if quantity > instrument.quantity_max:
-        raise Refused("-4005", f"quantity {quantity} is above {instrument.quantity_max}")
-    for name, level in (("price", intent.price), ("trigger price", intent.trigger_price)):
-        if level is not None and (level <= 0 or level % instrument.tick_size):
-            raise Refused("-4014", f"{name} {level} is not in ticks of {instrument.tick_size}")
-    notional = instrument.notional(intent.price or price, quantity)
-    if not intent.reduce_only and notional < instrument.notional_min:
-        raise Refused("-4164", f"notional {notional} is below {instrument.notional_min}")
 
 
 def check_kind(intent: Intent, price: Decimal) -> None:
@@ -108,7 +91,6 @@ def check_margin(
 
 __all__ = [
     "MAINTENANCE_RATIO",
-    "check_filters",
     "check_kind",
     "check_margin",
     "check_reduces",
