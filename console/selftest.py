@@ -44,6 +44,9 @@ LIBRARIES: Final = {
     "msgspec": ("msgspec",),
     "platformdirs": ("platformdirs",),
     "keyring": ("keyring", "keyring.backends.null"),
+    "h11": ("h11",),
+    "certifi": ("certifi",),
+    "websockets": ("websockets.asyncio.client",),
 }
 RESOURCES: Final = (
     "fonts/IBMPlexSans-Bold.ttf",
