@@ -8,6 +8,7 @@ after its longest life.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import msgspec
@@ -48,7 +49,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     life_s: float
 
 
-class Session:
+class Session(ABC):
     """What every stream connection has; a dialect reads what the peer says."""
 
     def __init__(
@@ -89,9 +90,9 @@ class Session:
         """Whether public events can come over this connection."""
         return True
 
+    @abstractmethod
     def receive(self, text: str) -> None:
         """What the peer says."""
-        raise NotImplementedError
 
     def pong(self) -> None:
         self._heard_ns = self._clock.now_ns()

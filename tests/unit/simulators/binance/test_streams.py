@@ -268,13 +268,20 @@ def _pings(session: Session) -> int:
     return count
 
 
+class _Deaf(Session):
+    """A connection whose peer never says anything but pongs."""
+
+    def receive(self, text: str) -> None:
+        raise AssertionError(f"nothing was to be said: {text}")
+
+
 def test_a_peer_that_answers_pings_lives_a_day_and_one_that_does_not_ten_minutes() -> None:
     async def story(clock: SimClock) -> None:
         tasks = Tasks(on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
         closed: list[Session] = []
 
         def connection() -> Session:
-            return Session(
+            return _Deaf(
                 clock=clock,
                 timers=Timers(clock=clock, tasks=tasks),
                 faults=Faults(seed=1),

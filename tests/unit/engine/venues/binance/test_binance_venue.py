@@ -24,6 +24,7 @@ from engine.venues.binance.endpoints import WEIGHT
 from engine.venues.binance.venue import BinanceVenue
 from tests.contract.binance_under_test import BinanceDesk, binance_desk
 from tests.contract.harness import BTC, ETH
+from tests.waiting import eventually
 
 _PLACE = "POST /fapi/v1/order"
 _SOL = Symbol("SOLUSDT")
@@ -291,9 +292,13 @@ async def test_the_dead_mans_switch_ends_orders_unless_it_is_renewed(
     await venue.place(_approved(_limit(1)))
     await venue.countdown_cancel_all(BTC, seconds=30)
     await venue.countdown_cancel_all(BTC, seconds=0)
+    assert len(await venue.open_orders()) == 1
     await venue.countdown_cancel_all(BTC, seconds=0.05)
-    await asyncio.sleep(0.3)
-    assert await venue.open_orders() == ()
+
+    async def is_empty() -> bool:
+        return await venue.open_orders() == ()
+
+    await eventually(is_empty)
 
 
 # --- reads to the end ----------------------------------------------------------------------------
@@ -364,6 +369,21 @@ async def test_a_symbol_that_is_not_traded_can_be_closed_and_not_entered(
         await venue.place(_approved(_intent(1)))
         venue._instruments.clear()
         with pytest.raises(Refused, match="-1121"):
+            await venue.place(_approved(_intent(2)))
+        await venue.reduce(_exit(3))
+        assert await venue.positions() == ()
+
+
+async def test_filters_that_have_grown_old_keep_an_entry_back_and_no_exit(
+    desk: BinanceDesk,
+) -> None:
+    async with desk.adapter() as (venue, _):
+        await venue.place(_approved(_intent(1)))
+        coarse = msgspec.structs.replace(
+            venue.instrument(BTC), quantity_step=Decimal(7), quantity_min=Decimal(7)
+        )
+        venue._instruments[BTC] = coarse
+        with pytest.raises(Refused, match="-4003"):
             await venue.place(_approved(_intent(2)))
         await venue.reduce(_exit(3))
         assert await venue.positions() == ()
