@@ -16,6 +16,7 @@ from engine.execution import ExecutionService, SizedEntry
 from engine.health import ClockJumpDetector, LoopLagMonitor
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
+from engine.model.errors import Refused
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
 from engine.model.limits import BUS_SATURATED_GATE_S
@@ -150,8 +151,15 @@ class Gatekeeper:
             working=tuple(execution.desk.open_orders()),
             recent=() if intent is None else self._recent(execution, intent, now_ns),
             entries_last_minute=execution.desk.entries_last_minute(),
-            instrument=None if intent is None else self._instrument(intent.symbol),
+            instrument=None if intent is None else self._listed(intent.symbol),
         )
+
+    def _listed(self, symbol: Symbol) -> Instrument | None:
+        """None for what the venue does not list, or has not told yet."""
+        try:
+            return self._instrument(symbol)
+        except Refused:
+            return None
 
     def _recent(
         self, execution: ExecutionService, intent: Intent, now_ns: int
@@ -208,7 +216,11 @@ class Gatekeeper:
     def size_entry(self, signal: Signal) -> SizedEntry:
         """How large, with which leverage and stop; zero with a reason when nothing fits."""
         profile = self._risk.policy.get_policy().active
-        instrument = self._instrument(signal.symbol)
+        instrument = self._listed(signal.symbol)
+        if instrument is None:
+            detail = f"the venue does not list {signal.symbol}"
+            code = ReasonCode.SYMBOL_UNKNOWN
+            return _nothing(profile.max_leverage, profile.protective_stop, code, detail)
         leverage = entry_leverage(profile, instrument)
         mark = self._market.last_price(signal.symbol)
         if mark is None:

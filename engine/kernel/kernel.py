@@ -226,7 +226,7 @@ class Kernel:
         await self._stage("tasks", self._end_tasks())
         await self._stage("emergency stop", parts.stop.aclose())
         await self._stage("bus", parts.bus.drain(_STAGE_S))
-        await self._stage("venue", self._close_venue())
+        await self._stage("venue", parts.venue.close())
         # What an answer or a fill began while the rest was ended.
         await self._stage("late tasks", self._end_tasks())
         # The last event; the link still mirrors it.
@@ -254,10 +254,6 @@ class Kernel:
             await self._parts.storage.writer.submit(lambda _: None)
         await self._parts.redis.drain(_STAGE_S)
         await self._parts.redis.close()
-
-    async def _close_venue(self) -> None:
-        await self._parts.venue.close()
-        await self._parts.venue_writer.close()
 
     async def _stage(self, name: str, work: Awaitable[Any]) -> None:
         """A stage in real time: a stage that hangs must not keep the process alive."""
@@ -315,8 +311,8 @@ class Kernel:
         for attempt in range(_COMPARE_TRIES):
             if attempt:
                 await parts.clock.sleep(_COMPARE_AGAIN_S)
-            theirs = {entry.symbol: entry.quantity for entry in await parts.venue.positions()}
-            balance = (await parts.venue.balance()).balance
+            theirs = {entry.symbol: entry.quantity for entry in await parts.venue.reads.positions()}
+            balance = (await parts.venue.reads.balance()).balance
             ours = {entry.symbol: entry.quantity for entry in parts.ledger.positions()}
             if theirs == ours and balance == parts.ledger.account().balance:
                 return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.bus import EventBus
-from engine.database import DatabaseWriter
 from engine.emergency_stop import EmergencyStop
 from engine.execution import ExecutionService
 from engine.health import AlarmDesk, ClockJumpDetector, LoopLagMonitor
@@ -18,13 +17,13 @@ from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.storage import Storage
+from engine.kernel.venue_desk import VenueDesk
 from engine.policy import DeskPolicy, PolicyStore
 from engine.portfolio import Ledger
 from engine.ports import Clock, MarketFeed
 from engine.redis_link import RedisLink
 from engine.risk import DrawdownBreaker, Governor, MarkFilter, MarkWatch
 from engine.runtime import IdSource, Stamper, Stopwatch, Tasks
-from engine.venues.paper import PaperVenue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +45,7 @@ class Parts:
     # None in standalone: nobody shares it.
     desk_policy: DeskPolicy | None
     ledger: Ledger
-    venue: PaperVenue
-    venue_writer: DatabaseWriter
+    venue: VenueDesk
     feed: MarketFeed
     market: MarketHub
     marks: MarkFilter

@@ -61,7 +61,7 @@ class SnapshotMaker:
             state_why=parts.mode.why,
             node=parts.options.configuration.node.name,
             account=parts.options.configuration.node.name,
-            venue="paper",
+            venue=parts.venue.name,
             feed=parts.feed.name,
             currency="USDT",
             policy=parts.policy.snapshot(),
@@ -140,7 +140,7 @@ class SnapshotMaker:
         value = abs(record.quantity) * (mark.price if mark else record.entry_price)
         limit = profile.max_position_notional
         return PositionSnapshot(
-            venue="paper",
+            venue=parts.venue.name,
             symbol=record.symbol,
             side=PositionSide.of(record.quantity).value,
             quantity=abs(record.quantity),
@@ -179,7 +179,7 @@ class SnapshotMaker:
         return (
             LinkSnapshot(
                 name="orders",
-                title="Paper orders",
+                title=parts.venue.title,
                 state=LinkState.UP if connected else LinkState.DOWN,
                 cause="" if connected else "the venue's stream is not connected",
             ),

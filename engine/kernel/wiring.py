@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.storage import Storage
+from engine.kernel.venue_desk import VenueDesk
 from engine.market import ReplayFeed, SimulatedFeed
 from engine.model.config import Configuration, RedisSection
 from engine.model.events import (
@@ -52,7 +52,6 @@ from engine.runtime import (
     SimClock,
     Stamper,
 )
-from engine.venues.paper import PaperVenue
 
 _log = logging.getLogger(__name__)
 GOVERNOR = "governor"
@@ -69,7 +68,7 @@ def redis_section(options: KernelOptions, configuration: Configuration) -> Redis
 
 
 def ledger(
-    storage: Storage, configuration: Configuration, ids: IdSource, venue: PaperVenue, clock: Clock
+    storage: Storage, configuration: Configuration, ids: IdSource, venue: VenueDesk, clock: Clock
 ) -> Ledger:
     state = storage.open_state
     ledger = Ledger(
@@ -90,7 +89,7 @@ def ledger(
 
 
 def feed(
-    options: KernelOptions, configuration: Configuration, clock: Clock, venue: PaperVenue
+    options: KernelOptions, configuration: Configuration, clock: Clock, venue: VenueDesk
 ) -> MarketFeed:
     symbols = tuple(Symbol(name) for name in configuration.market.symbols)
     if configuration.market.feed == "replay":
@@ -163,14 +162,6 @@ def persist_equity(
     bus.emit(event, journaled=True)
 
 
-async def read_mark(venue: PaperVenue, symbol: Symbol) -> Decimal | None:
-    """The paper venue's own last price: its market is the feed, so a silent feed stays silent."""
-    for position in await venue.positions():
-        if position.symbol == symbol:
-            return position.mark_price
-    return None
-
-
 def alarm(alarms: AlarmDesk, code: str, key: str, why: str) -> None:
     if why:
         alarms.raise_alarm(code, f"{key}: {why}", key=key)
@@ -224,7 +215,6 @@ __all__ = [
     "noted",
     "persist_equity",
     "publish_alarm",
-    "read_mark",
     "redis_section",
     "tell_state",
 ]

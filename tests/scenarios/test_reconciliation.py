@@ -250,7 +250,7 @@ async def test_a_stop_that_the_venue_forgot_is_lost_and_replaced(desk: Desk) -> 
     venue = desk.kernel.parts.venue
     assert venue._matching is not None
     venue._matching.books._open[BTC].clear()
-    await desk.kernel.parts.venue_writer.submit(
+    await desk.kernel.parts.venue.writer.submit(
         lambda c: c.execute("DELETE FROM orders WHERE reduce_only = 1").rowcount
     )
     execution = desk.kernel.parts.execution

@@ -1,0 +1,104 @@
+"""The paper venue as the kernel's desk: its books are a file of ours, opened with the data.
+
+It is its own venue and needs no connection, so that `start` has nothing left to do.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+from engine.database import DatabaseWriter
+from engine.model.config import PaperSection
+from engine.model.ids import Symbol
+from engine.model.instrument import Instrument, paper_instrument
+from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
+from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
+
+
+class PaperDesk(PaperVenue):
+    """Implements `VenueDesk`: the venue itself fills every port."""
+
+    title = "Paper orders"
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        writer: DatabaseWriter,
+        settings: PaperSection,
+        final_check: FinalCheck,
+    ) -> None:
+        """By `open_paper`, which opens the writer."""
+        super().__init__(
+            clock=clock,
+            writer=writer,
+            settings=settings,
+            instrument=paper_instrument,
+            final_check=final_check,
+        )
+        self.writer = writer
+
+    @property
+    def entry(self) -> OrderEntry:
+        return self
+
+    @property
+    def exits(self) -> Exits:
+        return self
+
+    @property
+    def reads(self) -> AccountReads:
+        return self
+
+    @property
+    def emergency_reads(self) -> AccountReads:
+        return self
+
+    @property
+    def streams(self) -> Streams:
+        return self
+
+    def instrument(self, symbol: Symbol) -> Instrument:
+        return paper_instrument(symbol)
+
+    async def read_mark(self, symbol: Symbol) -> Decimal | None:
+        """Its own last price: its market is the feed, so a silent feed stays silent."""
+        for position in await self.positions():
+            if position.symbol == symbol:
+                return position.mark_price
+        return None
+
+    async def open(self) -> None:
+        """Read the books. Before `start`: the ledger and the feed go on from its last marks."""
+        await super().start()
+
+    async def start(self) -> None:
+        """Nothing is left to do."""
+
+    async def close(self) -> None:
+        """Put the last marks on disk, end the stream, close the file."""
+        await super().close()
+        await self.writer.close()
+
+
+async def open_paper(
+    *,
+    path: Path,
+    clock: Clock,
+    settings: PaperSection,
+    final_check: FinalCheck,
+) -> PaperDesk:
+    """Open the file and read the books; raises StoreError."""
+    writer = DatabaseWriter(path=path, migrations=PAPER_MIGRATIONS)
+    await writer.open()
+    desk = PaperDesk(clock=clock, writer=writer, settings=settings, final_check=final_check)
+    try:
+        await desk.open()
+    except BaseException:
+        await writer.close()
+        raise
+    return desk
+
+
+__all__ = ["PaperDesk", "open_paper"]
