@@ -138,8 +138,7 @@ class Exchange(abc.ABC):
         """Answer, or raise ConnectionLost, as the faults in force have it."""
         subject = f"{request.method} {request.path}"
         rule = self.faults.take(REQUEST_FAULTS, subject)
-        if request.method != "GET":
-            self._note_arrival(request, subject, rule)
+        arrival = self._note_arrival(request, subject, rule)
         kind = rule.kind if rule else None
         seconds = rule.seconds if rule else 0.0
         if kind is Fault.DROP_BEFORE:
@@ -151,6 +150,7 @@ class Exchange(abc.ABC):
         if rule and kind is Fault.ERROR and not rule.took_effect:
             return self.error_answer(rule.answer)
         answer = self._handle_with_order_faults(request, subject)
+        arrival["status"] = answer.status
         if rule and kind is Fault.ERROR:
             return self.error_answer(rule.answer)
         if kind is Fault.DROP_AFTER:
@@ -164,17 +164,25 @@ class Exchange(abc.ABC):
             return Answer(status=answer.status, body=half, headers=answer.headers)
         return answer
 
-    def _note_arrival(self, request: Request, subject: str, rule: FaultRule | None) -> None:
-        """Keep what came in to change something, with or without effect, for the auditor."""
-        sent = _SIGNATURE.sub("", request.query) + _SIGNATURE.sub("", request.body.decode())
-        self.arrivals.append(
-            {
-                "ts_ns": self.clock.now_ns(),
-                "request": subject,
-                "parameters": sent,
-                "fault": rule.kind.value if rule else "",
-            }
-        )
+    def _note_arrival(
+        self, request: Request, subject: str, rule: FaultRule | None
+    ) -> dict[str, object]:
+        """Keep what came in to change something, with or without effect, for the auditor.
+
+        `status` is what the venue would answer; 0 where a fault kept the request from it.
+        """
+        arrival: dict[str, object] = {
+            "ts_ns": self.clock.now_ns(),
+            "request": subject,
+            "fault": rule.kind.value if rule else "",
+            "status": 0,
+        }
+        if request.method != "GET":
+            arrival["parameters"] = _SIGNATURE.sub("", request.query) + _SIGNATURE.sub(
+                "", request.body.decode()
+            )
+            self.arrivals.append(arrival)
+        return arrival
 
     async def _hang(self, seconds: float, subject: str) -> None:
         await self.clock.sleep(seconds or _HANG_S)
