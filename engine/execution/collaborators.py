@@ -15,7 +15,7 @@ from engine.model.policy import Profile
 from engine.model.reasons import Reason
 from engine.model.signals import Signal
 from engine.model.venue import Approved
-from engine.ports import AccountReads, Clock, Exits, OrderEntry
+from engine.ports import AccountReads, Clock, Exits, OrderEntry, Streams
 from engine.runtime import IdSource, OrderIds, Stamper
 
 
@@ -36,11 +36,14 @@ SizeEntry = Callable[[Signal], SizedEntry]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenuePorts:
-    """The ways to one venue that execution uses."""
+    """The ways to one venue that execution uses. `streams` is asked whether it is up; what it
+    says comes by `Booking.on_update`.
+    """
 
     entry: OrderEntry
     exits: Exits
     reads: AccountReads
+    streams: Streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,7 +184,10 @@ class _Builder(Foundations):
         chance = Chance(seed=self.configuration.market.seed, name="execution")
         self.execution = ExecutionService(
             venue=VenuePorts(
-                entry=self.venue.entry, exits=self.venue.exits, reads=self.venue.reads
+                entry=self.venue.entry,
+                exits=self.venue.exits,
+                reads=self.venue.reads,
+                streams=self.venue.streams,
             ),
             books=Books(store=self.storage.store, ledger=self.ledger),
             bus=self.bus,

@@ -62,16 +62,16 @@ class AccountReads(Protocol):
         """Every non-zero position of the account."""
         ...
 
-    async def open_orders(self) -> tuple[VenueOrder, ...]:
-        """Every open order of the account, conditional ones too."""
+    async def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
+        """Every open order of the account, or of one symbol, conditional ones too."""
         ...
 
     async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
         """One order in whatever state, or None when the venue does not know it (yet)."""
         ...
 
-    async def executions(self, *, since_ns: int) -> tuple[Fill, ...]:
-        """Executions since a time, oldest first."""
+    async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
+        """Executions of the account, or of one symbol, since a time, oldest first."""
         ...
 
     async def balance(self) -> VenueBalance:

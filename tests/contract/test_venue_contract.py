@@ -366,3 +366,18 @@ async def test_vc33_a_cancel_without_an_answer_is_unknown_too(
     with pytest.raises(OutcomeUnknown):
         await venue.ports.cancel(BTC, intent.client_order_id)
     assert len(await venue.ports.open_orders()) == left
+
+
+async def test_vc23_open_orders_and_executions_can_be_asked_of_one_symbol(
+    venue: VenueUnderTest,
+) -> None:
+    """Looking one order up must not cost what reading the whole account costs."""
+    for symbol, price in ((BTC, "50000"), (ETH, "2000")):
+        await venue.enter(venue.intent(Side.BUY, "0.100", symbol=symbol))
+        await venue.enter(venue.intent(Side.BUY, "0.100", symbol=symbol, price=price))
+    await eventually(lambda: len(venue.heard_fills()) == 2)
+    for symbol in (BTC, ETH):
+        (order,) = await venue.ports.open_orders(symbol)
+        (fill,) = await venue.ports.executions(since_ns=0, symbol=symbol)
+        assert (order.symbol, fill.symbol) == (symbol, symbol)
+    assert len(await venue.ports.open_orders()) == len(await venue.fills()) == 2

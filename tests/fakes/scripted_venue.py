@@ -186,10 +186,13 @@ class ScriptedVenue:
             self._called("positions", None), lambda _: self._seen("positions", self._positions())
         )
 
-    async def open_orders(self) -> tuple[VenueOrder, ...]:
+    async def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
         return await self._answer(
-            self._called("open_orders", None),
-            lambda _: self._seen("open_orders", tuple(self.truth.orders.values())),
+            self._called("open_orders", symbol),
+            lambda _: self._seen(
+                "open_orders",
+                tuple(o for o in self.truth.orders.values() if symbol in {None, o.symbol}),
+            ),
         )
 
     async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
@@ -197,10 +200,12 @@ class ScriptedVenue:
             self._called("order", symbol), lambda _: self.truth.orders.get(client_order_id)
         )
 
-    async def executions(self, *, since_ns: int) -> tuple[Fill, ...]:
+    async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
         return await self._answer(
-            self._called("executions", None),
-            lambda _: tuple(f for f in self.truth.fills if f.ts_ns >= since_ns),
+            self._called("executions", symbol),
+            lambda _: tuple(
+                f for f in self.truth.fills if f.ts_ns >= since_ns and symbol in {None, f.symbol}
+            ),
         )
 
     async def balance(self) -> VenueBalance:

@@ -189,7 +189,7 @@ async def test_a_difference_that_is_gone_at_the_second_read_is_not_booked_twice(
     reads = parts.execution.reconciliation._reads
     told = reads.executions
 
-    async def blind(*, since_ns: int) -> tuple[Fill, ...]:
+    async def blind(*, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
         return ()
 
     parts.venue.faults.hold_updates = True

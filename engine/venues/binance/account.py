@@ -203,13 +203,17 @@ class BinanceAccount:
 
     # --- executions ------------------------------------------------------------------------------
 
-    async def executions(self, *, since_ns: int) -> tuple[Fill, ...]:
-        """Executions since a time, oldest first; at most of the half year that the venue keeps."""
+    async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
+        """Executions since a time, oldest first; at most of the half year that the venue keeps.
+
+        Of one symbol it costs one page; of all, the symbols must be found out first.
+        """
         now_ms = self._rest.venue_now_ms()
         since_ms = max(since_ns // NS_PER_MS, now_ms - _KEPT_MS)
         fills: list[Fill] = []
-        for symbol in sorted(await self._dealt_in(max(since_ms, now_ms - _SPAN_MS))):
-            for trade in await self._trades(symbol, since_ms, now_ms):
+        symbols = [symbol] if symbol else await self._dealt_in(max(since_ms, now_ms - _SPAN_MS))
+        for name in sorted(symbols):
+            for trade in await self._trades(name, since_ms, now_ms):
                 fills.append(await self._fill(trade))
         fills.sort(key=lambda fill: fill.ts_ns)
         return tuple(fill for fill in fills if fill.ts_ns >= since_ns)

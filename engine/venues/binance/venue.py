@@ -332,17 +332,17 @@ class BinanceVenue:
         """Every non-zero position."""
         return await self._account.positions()
 
-    async def open_orders(self) -> tuple[VenueOrder, ...]:
+    async def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
         """Every open order, conditional ones too."""
-        return await self._account.open_orders()
+        return await self._account.open_orders(symbol)
 
     async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
         """One order in whatever state, or None when the venue does not know it (yet)."""
         return await self._account.order(symbol, client_order_id)
 
-    async def executions(self, *, since_ns: int) -> tuple[Fill, ...]:
+    async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
         """Executions since a time, oldest first."""
-        return await self._account.executions(since_ns=since_ns)
+        return await self._account.executions(since_ns=since_ns, symbol=symbol)
 
     async def balance(self) -> VenueBalance:
         """The wallet balance."""

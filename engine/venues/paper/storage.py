@@ -199,8 +199,10 @@ def finding_order(
     return job
 
 
-def listing_fills(since_ns: int) -> Callable[[sqlite3.Connection], tuple[Fill, ...]]:
-    """A job that reads executions since a time, oldest first."""
+def listing_fills(
+    since_ns: int, symbol: Symbol | None = None
+) -> Callable[[sqlite3.Connection], tuple[Fill, ...]]:
+    """A job that reads executions since a time, oldest first; of one symbol, or all."""
 
     def job(connection: sqlite3.Connection) -> tuple[Fill, ...]:
         return tuple(
@@ -220,8 +222,8 @@ def listing_fills(since_ns: int) -> Callable[[sqlite3.Connection], tuple[Fill, .
             for row in connection.execute(
                 f"SELECT {_FILL_COLUMNS} FROM fills JOIN executions"
                 " ON executions.execution_id = fills.execution_id"
-                " WHERE ts_ns >= ? ORDER BY fills.rowid",
-                (since_ns,),
+                " WHERE ts_ns >= ? AND (? IS NULL OR symbol = ?) ORDER BY fills.rowid",
+                (since_ns, symbol, symbol),
             )
         )
 

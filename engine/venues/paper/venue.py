@@ -224,9 +224,9 @@ class PaperVenue:
         """Every position, as committed."""
         return await self._read("positions", lambda b: b.position_rows(self._prices.last))
 
-    async def open_orders(self) -> tuple[VenueOrder, ...]:
+    async def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
         """Every open order, conditional ones too."""
-        return await self._read("open_orders", lambda books: tuple(books.open_orders()))
+        return await self._read("open_orders", lambda books: tuple(books.open_orders(symbol)))
 
     async def balance(self) -> VenueBalance:
         """The wallet balance: initial + realised - fees."""
@@ -238,9 +238,9 @@ class PaperVenue:
         """The newest order with this id, in whatever state."""
         return await self._query("order", finding_order(symbol, client_order_id))
 
-    async def executions(self, *, since_ns: int) -> tuple[Fill, ...]:
+    async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
         """Executions since a time, oldest first."""
-        return await self._query("executions", listing_fills(since_ns))
+        return await self._query("executions", listing_fills(since_ns, symbol))
 
     async def _read(self, operation: str, view: Callable[[Books], T]) -> T:
         fault = await self._travel(operation)
