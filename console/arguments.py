@@ -85,6 +85,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _add_reset(add("reset", "the guarded reset of the emergency stop; starts nothing"))
     _add_policy(add("policy", "the policy from a shell"), common)
     _add_records(add, common)
+    _add_keys(add, common)
     bench = add("bench", "measure, each figure beside its baseline in the same run")
     bench.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all without a name")
     bench.add_argument(
@@ -130,6 +131,23 @@ def _add_records(
     requeue.add_argument("seq", type=int, metavar="SEQ", help="its number in the list")
     _reason(requeue)
     _json(requeue)
+
+
+def _add_keys(
+    add: Callable[[str, str], argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    keys = _actions(add("keys", "exchange keys in the operating system's keyring"), common)
+    for name, text in (
+        ("set", "keep a key; it and its secret are asked for, or read as two lines from stdin"),
+        ("forget", "drop a key from the keyring (exit 1 when there was none)"),
+        ("show", "where a key would be found, and how it ends; never more (exit 1 without one)"),
+    ):
+        command = keys(name, text)
+        command.add_argument("venue", choices=["binance", "bybit"], help="whose key it is")
+        command.add_argument(
+            "account", metavar="ACCOUNT", help="which of its accounts, e.g. testnet or live"
+        )
+        _json(command)
 
 
 def _actions(

@@ -25,6 +25,7 @@ import platformdirs
 
 from console import cli_text
 from console.arguments import build_parser
+from console.key_commands import KeysDoor, run_key_command
 from console.record_commands import RECORD_COMMANDS, RecordsDoor, run_record_command
 from engine.control import CommandFailed, ControlClient, NoAnswer, NoEngine
 from engine.kernel import (
@@ -34,6 +35,7 @@ from engine.kernel import (
     back_up_offline,
     build_kernel,
     database_findings,
+    forget_api_key,
     import_buffer,
     import_state,
     latch_findings,
@@ -42,7 +44,9 @@ from engine.kernel import (
     real_clock,
     run_headless,
     serve_control,
+    show_api_key,
     status_from_disk,
+    store_api_key,
     verify_audit,
 )
 from engine.model.config import Configuration
@@ -105,6 +109,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _workshop(arguments)
     if arguments.command == "run":
         return _run(arguments)
+    if arguments.command == "keys":
+        set_up_logging(None, "warning")
+        return run_key_command(arguments, _keys_door())
     configuration = load_configuration(_config_path(arguments))
     data_dir = _data_dir(arguments)
     if arguments.command is None:
@@ -398,6 +405,17 @@ def _records_door(configuration: Configuration, data_dir: Path) -> RecordsDoor:
         read_audit=lambda: read_audit(data_dir),
         import_state=lambda path, reason: import_state(request(path, reason)),
         import_buffer=lambda path, reason: import_buffer(request(path, reason)),
+    )
+
+
+def _keys_door() -> KeysDoor:
+    """What the commands about exchange keys may do."""
+    return KeysDoor(
+        store=lambda venue, account, key, secret: store_api_key(
+            venue, account, key=key, secret=secret
+        ),
+        forget=forget_api_key,
+        show=show_api_key,
     )
 
 

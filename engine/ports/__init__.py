@@ -8,7 +8,7 @@ and the kernel plugs them together.
 from engine.ports.clock import Clock
 from engine.ports.commands import CommandLedger, CommandTarget
 from engine.ports.events import EventLog, LatchView
-from engine.ports.keys import KeyVault
+from engine.ports.keys import KeyCabinet, KeyVault
 from engine.ports.market import MarketFeed, MarketSink
 from engine.ports.venue import AccountReads, Exits, FinalCheck, OrderEntry, Streams
 
@@ -20,6 +20,7 @@ __all__ = [
     "EventLog",
     "Exits",
     "FinalCheck",
+    "KeyCabinet",
     "KeyVault",
     "LatchView",
     "MarketFeed",

@@ -11,6 +11,7 @@ from typing import cast
 import msgspec
 import pytest
 
+from engine.model.api_key import ApiKey
 from engine.model.ids import Symbol
 from engine.model.orders import OrderState
 from engine.model.reasons import Reason
@@ -18,7 +19,6 @@ from engine.model.venue import Approved
 from engine.runtime import Chance, SystemClock, Tasks
 from engine.venues.binance.endpoints import POOLS
 from engine.venues.binance.rest import BinanceRest
-from engine.venues.binance.signing import ApiKey
 from engine.venues.binance.user_stream import KEEP_ALIVE_S, BinanceUserStream
 from engine.venues.binance.venue import BinanceVenue
 from engine.venues.transport.http import HttpConnections

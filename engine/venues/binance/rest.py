@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from engine.model.api_key import ApiKey
 from engine.model.errors import OutcomeUnknown
 from engine.ports import Clock
 from engine.venues.binance.decoding import NS_PER_MS, TimeAnswer, Undecodable, decode
@@ -25,7 +26,7 @@ from engine.venues.binance.endpoints import (
     Security,
 )
 from engine.venues.binance.errors import STALE_TIME_CODES, read_error, refusal
-from engine.venues.binance.signing import ApiKey, encoded, signed
+from engine.venues.binance.signing import encoded, signed
 from engine.venues.transport.http import HttpAnswer, HttpConnections, Outgoing
 from engine.venues.transport.rate_limits import Lane, RateLimits
 
