@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
@@ -30,7 +31,14 @@ class SizedEntry(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
 
 
-Permission = Callable[[Intent], "Approved | tuple[Reason, ...]"]
+class Permission(Protocol):
+    """The gate: the approval, or every reason against an entry."""
+
+    def __call__(
+        self, intent: Intent, *, override_duplicate: bool = False
+    ) -> Approved | tuple[Reason, ...]: ...
+
+
 SizeEntry = Callable[[Signal], SizedEntry]
 
 

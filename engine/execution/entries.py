@@ -1,4 +1,5 @@
-"""Sends entries: signal → size → gate → durable intent → venue, and what became of it.
+"""Sends entries: signal → size → gate → durable intent → venue, and what became of it. An
+operator's ticket comes with its size and takes the same path from the gate on.
 
 Retry (R-EXE-4): *not executed* is tried again after 1, 2, 4 s with jitter (the final check is asked
 anew each time); *unknown* is never resent: the order is unresolved, its symbol shut, and `resolve`
@@ -8,6 +9,7 @@ transport. Times in seconds.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 
@@ -108,10 +110,6 @@ class EntrySender:
             strategy=signal.strategy,
             created_ns=self._clock.now_ns(),
         )
-        allowed = self._judgement.permission(intent)
-        if not isinstance(allowed, Approved):
-            return allowed
-        intent = allowed.intent
         executed = ev.SignalExecuted(
             **self._stamper(signal.trace),
             signal_id=signal.id,
@@ -120,13 +118,39 @@ class EntrySender:
             confidence=signal.confidence,
             strategy=signal.strategy,
         )
+        allowed = await self._intend(intent, executed)
+        if not isinstance(allowed, Approved):
+            return allowed
+        await self._send(allowed)
+        return ()
+
+    async def place(
+        self, intent: Intent, *, override_duplicate: bool = False
+    ) -> tuple[Reason, ...] | asyncio.Task[None]:
+        """Carry an operator's entry: the reasons when it was refused, else the task that sends it.
+
+        The intent is durable when this returns; what becomes of it is in the order's record.
+        """
+        allowed = await self._intend(intent, override_duplicate=override_duplicate)
+        if not isinstance(allowed, Approved):
+            return allowed
+        return self._tasks.spawn(f"send {intent.client_order_id}", self._send(allowed))
+
+    async def _intend(
+        self, intent: Intent, *events: ev.Event, override_duplicate: bool = False
+    ) -> Approved | tuple[Reason, ...]:
+        """The gate, and in the same step the books, so that the next one is judged with this one
+        counted; returns when the intent is durable.
+        """
+        allowed = self._judgement.permission(intent, override_duplicate=override_duplicate)
+        if not isinstance(allowed, Approved):
+            return allowed
         try:
-            await self._desk.intend(intent, executed)
+            await self._desk.intend(allowed.intent, *events)
         except StoreError as error:
             self._desk.move(intent.client_order_id, OrderTrigger.DENIED_BY_US)
             return (Reason(code=ReasonCode.STORE_UNHEALTHY, detail=str(error)),)
-        await self._send(allowed)
-        return ()
+        return allowed
 
     async def _send(self, approved: Approved) -> None:
         identifier = approved.intent.client_order_id

@@ -1,4 +1,5 @@
-"""Sends exits: close a position, or rest a protective stop. Exits are never blocked.
+"""Sends exits: close a position whole or in part, or rest what reduces it. Exits are never
+blocked.
 
 Every exit is reduce-only, sized from the position, and has a durable intent before it is sent; when
 the disk refuses the intent the exit goes out all the same and is recorded beside it, since being
@@ -9,18 +10,19 @@ another try, which gets a new id. Quantities in base coin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from engine.execution.collaborators import Identity, VenuePorts
 from engine.execution.order_desk import OrderDesk
-from engine.model.errors import NotExecuted, OutcomeUnknown, Refused, StoreError
+from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused, StoreError
 from engine.model.ids import ClientOrderId, Symbol, TraceId
 from engine.model.instrument import Instrument
 from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderTrigger
+from engine.model.reasons import Reason
 from engine.model.values import ZERO, Side
 from engine.ports import Clock
-from engine.risk import check_exit
+from engine.risk import check_exit, closing_in_flight
 from engine.runtime import within
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,60 @@ class ExitSender:
         finally:
             self._closing.discard(symbol)
 
+    async def reduce(
+        self, symbol: Symbol, *, side: Side, quantity: Decimal, price: Decimal | None = None
+    ) -> OrderRecord:
+        """Take `quantity` off the position at market, or with an order that rests at `price`.
+
+        Tried once: when nobody knows what became of it, another one might reduce twice. Raises
+        Denied when it would not only reduce, else the venue's error.
+        """
+        read_ns = self._clock.now_ns()
+        signed = await self._position(symbol)
+        trace = TraceId(self._ids.next("c"))
+        intent = self._exit(symbol, side, OrderPurpose.EXIT, trace, quantity, price)
+        asked_away: frozenset[ClientOrderId] = frozenset()
+        if price is None and self._refused(intent, signed, read_ns, asked_away):
+            asked_away = await self._make_way(symbol, side)
+            signed = await self._position(symbol)
+        if refused := self._refused(intent, signed, read_ns, asked_away):
+            raise Denied(tuple(str(one.code) for one in refused), refused[0].detail)
+        return await self.send(intent)
+
+    def _refused(
+        self, intent: Intent, signed: Decimal, read_ns: int, asked_away: frozenset[ClientOrderId]
+    ) -> tuple[Reason, ...]:
+        return check_exit(
+            intent,
+            position=signed,
+            working=self._working(intent.symbol, asked_away),
+            fresh_read_ns=read_ns,
+        )
+
+    def _working(
+        self, symbol: Symbol, asked_away: frozenset[ClientOrderId]
+    ) -> Iterator[OrderRecord]:
+        """Open orders, but for those whose cancelling we have asked for: they hold no room."""
+        for record in self._desk.open_orders(symbol):
+            if record.client_order_id not in asked_away:
+                yield record
+
+    async def _make_way(self, symbol: Symbol, side: Side) -> frozenset[ClientOrderId]:
+        """Cancel the limit orders that rest to reduce: a venue may refuse a close beside them."""
+        found = set()
+        for record in tuple(self._desk.open_orders(symbol)):
+            intent = record.intent
+            rests = intent.reduce_only and intent.kind is OrderKind.LIMIT and intent.side is side
+            if not rests or not record.state.may_be_at_venue:
+                continue
+            found.add(record.client_order_id)
+            try:
+                await self.cancel(record)
+            except (Refused, NotExecuted, OutcomeUnknown, TimeoutError) as error:
+                # Gone already, or unknown: either way it can only reduce, and is no reason to wait.
+                _log.warning("cancel of %s: %s", record.client_order_id, error)
+        return frozenset(found)
+
     async def _close(
         self, symbol: Symbol, purpose: OrderPurpose, trace: TraceId
     ) -> OrderRecord | None:
@@ -86,15 +142,14 @@ class ExitSender:
                 signed = await self._position(symbol)
                 if signed == ZERO:
                     return last
-                intent = self._market(symbol, signed, purpose, trace)
-                refused = check_exit(
-                    intent,
-                    position=signed,
-                    working=self._desk.open_orders(symbol),
-                    fresh_read_ns=read_ns,
-                )
-                if refused:
-                    # Another exit is on its way and covers the position already.
+                side = Side.SELL if signed > 0 else Side.BUY
+                if asked_away := await self._make_way(symbol, side):
+                    signed = await self._position(symbol)
+                working = self._working(symbol, asked_away)
+                room = abs(signed) - closing_in_flight(symbol, side, working, fresh_read_ns=read_ns)
+                intent = self._exit(symbol, side, purpose, trace, room)
+                if refused := self._refused(intent, signed, read_ns, asked_away):
+                    # Other exits are on their way and cover the position already.
                     _log.info("close of %s: %s", symbol, refused[0].detail)
                     return last
                 last = await self.send(intent)
@@ -111,17 +166,24 @@ class ExitSender:
         positions = await within(self._clock, _ANSWER_S, self._reads.positions())
         return next((entry.quantity for entry in positions if entry.symbol == symbol), ZERO)
 
-    def _market(
-        self, symbol: Symbol, signed: Decimal, purpose: OrderPurpose, trace: TraceId
+    def _exit(
+        self,
+        symbol: Symbol,
+        side: Side,
+        purpose: OrderPurpose,
+        trace: TraceId,
+        quantity: Decimal,
+        price: Decimal | None = None,
     ) -> Intent:
         instrument = self._instrument(symbol)
         return Intent(
             client_order_id=self._order_ids.next(),
             symbol=symbol,
-            side=Side.SELL if signed > 0 else Side.BUY,
-            kind=OrderKind.MARKET,
+            side=side,
+            kind=OrderKind.MARKET if price is None else OrderKind.LIMIT,
             purpose=purpose,
-            quantity=min(abs(signed), instrument.quantity_max),
+            quantity=min(quantity, instrument.quantity_max),
+            price=price,
             reduce_only=True,
             trace=trace,
             created_ns=self._clock.now_ns(),

@@ -175,13 +175,26 @@ class Gatekeeper:
         leverage = self._risk.policy.get_policy().active.max_leverage
         return self._risk.ledger.account().gross_exposure / leverage
 
-    def permission(self, intent: Intent) -> Approved | tuple[Reason, ...]:
-        """The gate on a sized entry."""
-        answer = check(intent, self.facts(intent), self._risk.policy.get_policy().active)
+    def permission(
+        self, intent: Intent, *, override_duplicate: bool = False
+    ) -> Approved | tuple[Reason, ...]:
+        """The gate on a sized entry; an operator may override the duplicate rule."""
+        answer = self._judge(intent, override_duplicate)
         if isinstance(answer, Approved):
             return answer
         self.blocks += 1
         return answer
+
+    def reasons_against(
+        self, intent: Intent, *, override_duplicate: bool = False
+    ) -> tuple[Reason, ...]:
+        """What the gate would say to this entry now; nothing is allowed by it, nor counted."""
+        answer = self._judge(intent, override_duplicate)
+        return () if isinstance(answer, Approved) else answer
+
+    def _judge(self, intent: Intent, override_duplicate: bool) -> Approved | tuple[Reason, ...]:
+        profile = self._risk.policy.get_policy().active
+        return check(intent, self.facts(intent), profile, override_duplicate=override_duplicate)
 
     def standing(self) -> tuple[Reason, ...]:
         """What holds every entry back now; empty while the gate is open."""

@@ -8,7 +8,13 @@ the check. Only this package makes an `Approved`.
 from engine.risk.breaker import DrawdownBreaker
 from engine.risk.exposure import OpenExposure, open_exposure, worst_position
 from engine.risk.facts import DrawdownState, GateFacts, GovernorState
-from engine.risk.gate import check, check_exit, final_check, standing_reasons
+from engine.risk.gate import (
+    check,
+    check_exit,
+    closing_in_flight,
+    final_check,
+    standing_reasons,
+)
 from engine.risk.governor import Governor, GovernorRecord
 from engine.risk.mark_filter import MarkFilter
 from engine.risk.mark_watch import MarkWatch
@@ -26,6 +32,7 @@ __all__ = [
     "OpenExposure",
     "check",
     "check_exit",
+    "closing_in_flight",
     "entry_leverage",
     "final_check",
     "open_exposure",

@@ -30,8 +30,14 @@ _UNANSWERED = frozenset({OrderState.INTENDED, OrderState.SUBMITTED, OrderState.U
 _UNRESOLVED = frozenset({OrderState.UNRESOLVED, OrderState.LOST})
 
 
-def order_reasons(intent: Intent, facts: GateFacts, profile: Profile) -> Iterator[Reason]:
-    """Everything that speaks against this order in particular."""
+def order_reasons(
+    intent: Intent, facts: GateFacts, profile: Profile, *, override_duplicate: bool = False
+) -> Iterator[Reason]:
+    """Everything that speaks against this order in particular.
+
+    `override_duplicate`: an operator wants it sent although it is the same as a recent one; nothing
+    else is waived by it.
+    """
     # Zero: it was sized just now, and the approval will put the version on it.
     if intent.policy_version not in (0, facts.policy_version):
         yield Reason(
@@ -39,7 +45,8 @@ def order_reasons(intent: Intent, facts: GateFacts, profile: Profile) -> Iterato
             detail=f"sized under version {intent.policy_version}, now it is {facts.policy_version}",
         )
     yield from _symbol_reasons(intent, facts, profile)
-    yield from _duplicate_reasons(intent, facts)
+    if not override_duplicate:
+        yield from _duplicate_reasons(intent, facts)
     price = value_price(intent.symbol, facts, intent)
     if price is None:
         yield Reason(code=ReasonCode.NO_MARK, detail=f"{intent.symbol} has no price yet")

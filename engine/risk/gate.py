@@ -14,10 +14,11 @@ from decimal import Decimal
 import msgspec
 
 from engine.model.errors import require
+from engine.model.ids import Symbol
 from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderState
 from engine.model.policy import Profile
 from engine.model.reasons import Reason, ReasonCode
-from engine.model.values import ZERO, plain
+from engine.model.values import ZERO, Side, plain
 from engine.model.venue import Approved
 from engine.risk._infrastructure import infrastructure_reasons, permission_reasons
 from engine.risk._order_limits import order_reasons
@@ -25,13 +26,18 @@ from engine.risk._risk_measures import measure_reasons
 from engine.risk.facts import GateFacts
 
 
-def check(intent: Intent, facts: GateFacts, profile: Profile) -> Approved | tuple[Reason, ...]:
-    """Judge an entry: the approval, or every reason against it, never an empty tuple."""
+def check(
+    intent: Intent, facts: GateFacts, profile: Profile, *, override_duplicate: bool = False
+) -> Approved | tuple[Reason, ...]:
+    """Judge an entry: the approval, or every reason against it, never an empty tuple.
+
+    `override_duplicate` waives the rule against identical orders (R-EXE-3), and only that one.
+    """
     is_meant = intent.purpose is OrderPurpose.ENTRY and not intent.reduce_only
     require(is_meant, "the gate judges entries; exits go through check_exit")
     reasons = (
         *standing_reasons(facts, profile),
-        *order_reasons(intent, facts, profile),
+        *order_reasons(intent, facts, profile, override_duplicate=override_duplicate),
     )
     if reasons:
         return reasons
@@ -72,16 +78,9 @@ def check_exit(
         return (_would_not_reduce(f"it is on the side of the position of {plain(position)}"),)
     in_flight = ZERO
     if intent.kind is not OrderKind.STOP_MARKET:
-        in_flight = sum(
-            (
-                order.remaining
-                for order in working
-                if order.intent.symbol == intent.symbol
-                and order.intent.side is intent.side
-                and order.client_order_id != intent.client_order_id
-                and _counts_against_exit(order, fresh_read_ns)
-            ),
-            ZERO,
+        others = (one for one in working if one.client_order_id != intent.client_order_id)
+        in_flight = closing_in_flight(
+            intent.symbol, intent.side, others, fresh_read_ns=fresh_read_ns
         )
     if intent.quantity <= 0 or intent.quantity + in_flight > abs(position):
         return (
@@ -91,6 +90,28 @@ def check_exit(
             ),
         )
     return ()
+
+
+def closing_in_flight(
+    symbol: Symbol,
+    side: Side,
+    working: Iterable[OrderRecord],
+    *,
+    fresh_read_ns: int | None = None,
+) -> Decimal:
+    """What is on its way on the closing side, as `check_exit` counts it: a close has room for the
+    rest of the position.
+    """
+    return sum(
+        (
+            order.remaining
+            for order in working
+            if order.intent.symbol == symbol
+            and order.intent.side is side
+            and _counts_against_exit(order, fresh_read_ns)
+        ),
+        ZERO,
+    )
 
 
 def _counts_against_exit(order: OrderRecord, fresh_read_ns: int | None) -> bool:
@@ -126,4 +147,4 @@ def final_check(
     return tuple(reasons)
 
 
-__all__ = ["check", "check_exit", "final_check", "standing_reasons"]
+__all__ = ["check", "check_exit", "closing_in_flight", "final_check", "standing_reasons"]

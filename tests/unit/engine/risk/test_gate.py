@@ -200,6 +200,22 @@ def test_facts_that_nobody_filled_in_are_refused() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"recent": (working(1, created_ns=NOW_NS - 5_000_000_000).intent,)},
+        {"working": (working(1, OrderState.SUBMITTED),)},
+    ],
+)
+def test_an_operator_may_override_the_duplicate_rule_and_only_that(facts: dict[str, Any]) -> None:
+    same = healthy(**facts)
+    assert codes(check(entry(), same, PROFILE)) == {C.DUPLICATE_ORDER}
+    assert isinstance(check(entry(), same, PROFILE, override_duplicate=True), Approved)
+    unknown = healthy(working=(working(1, OrderState.UNRESOLVED),), halted=True)
+    outcome = check(entry(), unknown, PROFILE, override_duplicate=True)
+    assert codes(outcome) == {C.SYMBOL_UNRESOLVED, C.HALTED}
+
+
 def test_an_exit_given_to_the_entry_gate_is_a_programmers_error() -> None:
     with pytest.raises(InvariantBroken):
         check(exit_(), healthy(), PROFILE)
