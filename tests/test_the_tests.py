@@ -78,6 +78,17 @@ def _run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
             """,
         ),
         (
+            # Speed is the machine's; that a handler raised is not.
+            "handler crasher raised on x",
+            """
+            import logging
+            def test_sin():
+                log = logging.getLogger("engine.bus._channel")
+                log.warning("handler story took 504 ms on x (trace 1; 0 more)")
+                assert log.error("handler crasher raised on x") is None
+            """,
+        ),
+        (
             "DeprecationWarning",
             """
             import warnings
@@ -96,11 +107,15 @@ def test_a_test_that_leaves_something_behind_fails(
 
 
 @pytest.mark.timeout(60)
-def test_an_announced_log_record_is_fine(tmp_path: Path) -> None:
+def test_an_announced_log_record_is_fine_and_so_is_a_slow_machine(tmp_path: Path) -> None:
     finished = _run(
         tmp_path,
         """
         import logging, pytest
+        def test_slow_machine():
+            log = logging.getLogger("engine.bus._channel")
+            assert log.warning("handler story took 504 ms on x (trace 1; 0 more)") is None
+            assert log.warning("800 events took 90 ms: a slow handler is being looked for") is None
         @pytest.mark.allow_log("the sky")
         async def test_announced():
             assert logging.getLogger("engine").warning("the sky fell") is None
