@@ -7,6 +7,7 @@ signed, positive when long, on every venue (adapters convert). Times are UTC nan
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 
 import msgspec
 
@@ -55,13 +56,32 @@ class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
         return self.trigger_price is not None
 
 
+class Leg(StrEnum):
+    """Which of a symbol's two positions in hedge mode.
+
+    An order says it by itself: what buys opens the long one and, reduce-only, closes the short one.
+    """
+
+    LONG = "long"
+    SHORT = "short"
+
+    @classmethod
+    def of(cls, side: Side, *, reduce_only: bool) -> Leg:
+        """The leg that an order of this side works on."""
+        return cls.LONG if (side is Side.BUY) is not reduce_only else cls.SHORT
+
+
 class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
-    """A position as the venue has it; `quantity` signed."""
+    """A position as the venue has it; `quantity` signed.
+
+    In hedge mode a symbol may have two, one a leg; in one-way mode there is one, without a leg.
+    """
 
     symbol: Symbol
     quantity: Decimal
     entry_price: Decimal
     mark_price: Decimal | None = None
+    leg: Leg | None = None
 
 
 class VenueBalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +106,7 @@ class StreamUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "Approved",
+    "Leg",
     "OrderAck",
     "StreamUpdate",
     "VenueBalance",

@@ -27,7 +27,7 @@ from engine.venues.binance.endpoints import (
 )
 from engine.venues.binance.errors import STALE_TIME_CODES, read_error, refusal
 from engine.venues.binance.signing import encoded, signed
-from engine.venues.transport.http import HttpAnswer, HttpConnections, Outgoing
+from engine.venues.transport.http import Connections, HttpAnswer, Outgoing
 from engine.venues.transport.rate_limits import Lane, RateLimits
 
 RECEIVE_WINDOW_MS = 5000
@@ -40,7 +40,7 @@ class BinanceRest:
     """Calls endpoints with one key."""
 
     def __init__(
-        self, *, clock: Clock, key: ApiKey, connections: HttpConnections, limits: RateLimits
+        self, *, clock: Clock, key: ApiKey, connections: Connections, limits: RateLimits
     ) -> None:
         self._clock = clock
         self._key = key

@@ -32,7 +32,7 @@ from engine.venues.binance.decoding import (
     to_order,
 )
 from engine.venues.binance.rest import BinanceRest
-from engine.venues.transport.stream import VenueStream
+from engine.venues.transport.stream import OpenSocket, StreamHandlers, VenueStream, open_websocket
 
 KEEP_ALIVE_S = 30 * 60.0
 StreamHandler = Callable[[StreamUpdate], None]
@@ -183,6 +183,7 @@ class BinanceUserStream:
         rest: BinanceRest,
         stream_url: str,
         keep_alive_s: float = KEEP_ALIVE_S,
+        open_socket: OpenSocket = open_websocket,
     ) -> None:
         """`stream_url` is `wss://host`; `tasks` owns what runs."""
         self._clock = clock
@@ -195,9 +196,10 @@ class BinanceUserStream:
             clock=clock,
             chance=chance,
             tasks=tasks,
-            address=self._address,
-            on_text=self._hear,
-            on_state=self._tell_state,
+            handlers=StreamHandlers(
+                address=self._address, on_text=self._hear, on_state=self._tell_state
+            ),
+            open_socket=open_socket,
         )
 
     def start(self) -> None:

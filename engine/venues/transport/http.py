@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import certifi
@@ -55,6 +56,29 @@ class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"HttpAnswer({self.status}, {len(self.body)} bytes)"
+
+
+class Connections(Protocol):
+    """What an adapter needs of a connection to its venue; raises as the module says."""
+
+    @property
+    def warm_connections(self) -> int:
+        """How many idle connections of the emergency lane are open."""
+        ...
+
+    async def send(self, lane: Lane, make: Callable[[], Outgoing]) -> HttpAnswer:
+        """Send what `make` returns, in the very step in which it is called."""
+        ...
+
+    async def warm(self) -> int:
+        """Open the emergency lane's connections ahead; how many are open."""
+        ...
+
+    async def keep_warm(self) -> None:
+        """Runs for ever: opens again what the venue has closed."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class _Wire(asyncio.Protocol):
@@ -190,7 +214,7 @@ class _Slots:
 
 
 class HttpConnections:
-    """Connections to one address, by lane."""
+    """Implements Connections: those to one address, by lane."""
 
     def __init__(
         self,
@@ -326,4 +350,4 @@ def _authorities() -> ssl.SSLContext:
     return context
 
 
-__all__ = ["BODY_BYTES_MAX", "HttpAnswer", "HttpConnections", "Outgoing"]
+__all__ = ["BODY_BYTES_MAX", "Connections", "HttpAnswer", "HttpConnections", "Outgoing"]

@@ -3,22 +3,27 @@
 Delays between attempts are 1 s, × 1.5 with jitter, at most 60 s, and short again after a healthy
 minute. A connection is given up when it cannot be opened in time, closes, answers no ping, says
 nothing for `silence_max_s` (where its kind is never silent), or nears the venue's longest life; the
-last is not waited for. The owner hears each text, each connection with the length of the gap before
-it, and each loss with its cause. A text that its owner cannot read is the owner's affair, never the
-end of the stream. Addresses hold listen keys: no text of ours shows one. On the loop only.
+last is not waited for. Where a venue wants words first (who we are, what we want to hear),
+`on_open` speaks them, and the stream counts as connected once it has returned. The owner hears each
+text, each connection with the length of the gap before it, and each loss with its cause. A text
+that its owner cannot read is the owner's affair, never the end of the stream. Addresses hold listen
+keys: no text of ours shows one. On the loop only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from engine.model.errors import VenueError
+from engine.model.errors import NotExecuted, VenueError
 from engine.ports import Clock
-from engine.runtime import Chance, Tasks
+from engine.runtime import Chance, Tasks, within
 
 DELAY_FIRST_S = 1.0
 DELAY_FACTOR = 1.5
@@ -29,8 +34,72 @@ _FRAME_BYTES_MAX = 4 * 1024 * 1024
 _OPEN_TIMEOUT_S = 10.0
 _PING_S = 20.0
 _CLOSE_S = 1.0
+_SEND_S = 5.0
 _WATCH_S = 0.25
 _NS = 1_000_000_000
+
+
+class VenueSocket(Protocol):
+    """One open WebSocket; what it is made of is its opener's affair."""
+
+    async def receive(self) -> str:
+        """The next text; OSError when the connection has ended, however it did."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Send a text; OSError when the connection has ended."""
+        ...
+
+    def abort(self) -> None:
+        """End it at once; `receive` raises from then on."""
+        ...
+
+
+# Opens an address; raises OSError (TimeoutError too) when it cannot.
+OpenSocket = Callable[[str], Awaitable[VenueSocket]]
+
+
+class _WebSocket:
+    """A real one."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def receive(self) -> str:
+        try:
+            while not isinstance(text := await self._connection.recv(), str):
+                continue  # No venue of ours speaks in bytes.
+        except WebSocketException as error:
+            raise ConnectionError(type(error).__name__) from error
+        return text
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._connection.send(text)
+        except WebSocketException as error:
+            raise ConnectionError(type(error).__name__) from error
+
+    def abort(self) -> None:
+        self._connection.transport.abort()
+
+
+async def open_websocket(address: str) -> VenueSocket:
+    """Open a real WebSocket, over TLS where the address says `wss`; answers the peer's pings."""
+    try:
+        connection = await connect(
+            address,
+            open_timeout=_OPEN_TIMEOUT_S,
+            ping_interval=_PING_S,
+            ping_timeout=_PING_S,
+            close_timeout=_CLOSE_S,
+            max_size=_FRAME_BYTES_MAX,
+            compression=None,
+            proxy=None,
+            ssl=ssl.create_default_context() if address.startswith("wss:") else None,
+        )
+    except WebSocketException as error:
+        raise ConnectionError(type(error).__name__) from error
+    return _WebSocket(connection)
 
 
 class Delays:
@@ -49,6 +118,33 @@ class Delays:
         return min(delay_s * (1 + _JITTER * self._chance.random()), DELAY_MAX_S)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHandlers:
+    """Whom a stream asks and tells.
+
+    `address` and `on_open` may raise venue errors and OSError. `on_state(connected, cause, gap_s)`:
+    the gap is how long there was no connection before this one, 0 at the first.
+    """
+
+    address: Callable[[], Awaitable[str]]
+    on_text: Callable[[str], None]
+    on_state: Callable[[bool, str, float], None]
+    on_open: Callable[[VenueSocket], Coroutine[Any, Any, None]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHabits:
+    """How its venue lives.
+
+    `heartbeat` is a text to send every 20 s, where it counts no other pings; `silence_max_s` is
+    how long it may say nothing; `life_max_s` how long it leaves a connection.
+    """
+
+    heartbeat: str | None = None
+    silence_max_s: float | None = None
+    life_max_s: float = 23.5 * 3600
+
+
 class VenueStream:
     """Runs one stream for ever; `run` is the task, its owner cancels it."""
 
@@ -58,27 +154,22 @@ class VenueStream:
         clock: Clock,
         chance: Chance,
         tasks: Tasks,
-        address: Callable[[], Awaitable[str]],
-        on_text: Callable[[str], None],
-        on_state: Callable[[bool, str, float], None],
-        silence_max_s: float | None = None,
-        life_max_s: float = 23.5 * 3600,
+        handlers: StreamHandlers,
+        habits: StreamHabits | None = None,
+        open_socket: OpenSocket = open_websocket,
     ) -> None:
-        """`address` may raise a venue error. `on_state(connected, cause, gap_s)`: the gap is how
-        long there was no connection before this one, 0 at the first.
-        """
         self._clock = clock
         self._tasks = tasks
         self._delays = Delays(chance=chance)
-        self._address = address
-        self._on_text = on_text
-        self._on_state = on_state
-        self._silence_max_s = silence_max_s
-        self._life_max_s = life_max_s
-        self._socket: ClientConnection | None = None
+        self._handlers = handlers
+        self._habits = habits or StreamHabits()
+        self._open_socket = open_socket
+        self._socket: VenueSocket | None = None
         self._heard_ns = 0
         self._lost_ns: int | None = None
         self._cause = ""
+        # Why the last attempt to connect failed, for whoever asks; "" after one that did not.
+        self.why_not = ""
 
     @property
     def is_connected(self) -> bool:
@@ -88,7 +179,21 @@ class VenueStream:
         """Give this connection up and make another; nothing when there is none."""
         if self._socket is not None:
             self._cause = self._cause or cause
-            self._socket.transport.abort()
+            self._socket.abort()
+
+    async def send(self, text: str) -> None:
+        """Send a text; NotExecuted when there is no connection, or none that takes it within 5 s:
+        that one is given up.
+        """
+        socket = self._socket
+        if socket is None:
+            raise NotExecuted("the stream is not connected")
+        try:
+            await within(self._clock, _SEND_S, socket.send(text))
+        except OSError as error:
+            words = f"the stream takes nothing ({type(error).__name__})"
+            self.drop(words)
+            raise NotExecuted(words) from error
 
     async def run(self) -> None:
         """Connect, read, and begin again, until cancelled."""
@@ -101,58 +206,77 @@ class VenueStream:
     async def _connection(self) -> bool:
         """One connection from its address to its end; whether there was one."""
         try:
-            address = await self._address()
-            socket = await connect(
-                address,
-                open_timeout=_OPEN_TIMEOUT_S,
-                ping_interval=_PING_S,
-                ping_timeout=_PING_S,
-                close_timeout=_CLOSE_S,
-                max_size=_FRAME_BYTES_MAX,
-                compression=None,
-                proxy=None,
-                ssl=ssl.create_default_context() if address.startswith("wss:") else None,
-            )
-        except (VenueError, OSError, TimeoutError, WebSocketException):
+            socket = await self._opened_socket()
+        except (VenueError, OSError) as error:
+            self.why_not = f"{type(error).__name__}: {error}" if str(error) else repr(error)
             return False
         self._opened(socket)
         watch = self._tasks.spawn("watch of a venue stream", self._watch())
         cause = "closed"
         try:
-            async for text in socket:
+            while True:
+                text = await socket.receive()
                 self._heard_ns = self._clock.monotonic_ns()
-                if isinstance(text, str):
-                    self._on_text(text)
-        except (OSError, WebSocketException) as error:
-            cause = type(error).__name__
+                self._handlers.on_text(text)
+        except OSError as error:
+            cause = str(error) or type(error).__name__
         finally:
             watch.cancel()
-            socket.transport.abort()
+            socket.abort()
             self._lost(self._cause or cause)
         return True
 
-    def _opened(self, socket: ClientConnection) -> None:
-        self._socket, self._cause = socket, ""
+    async def _opened_socket(self) -> VenueSocket:
+        socket = await self._open_socket(await self._handlers.address())
+        if self._handlers.on_open is not None:
+            try:
+                await within(self._clock, _OPEN_TIMEOUT_S, self._handlers.on_open(socket))
+            except BaseException:
+                socket.abort()
+                raise
+        return socket
+
+    def _opened(self, socket: VenueSocket) -> None:
+        self._socket, self._cause, self.why_not = socket, "", ""
         self._heard_ns = self._clock.monotonic_ns()
         gap_s = 0.0 if self._lost_ns is None else (self._heard_ns - self._lost_ns) / _NS
-        self._on_state(True, "", gap_s)
+        self._handlers.on_state(True, "", gap_s)
 
     def _lost(self, cause: str) -> None:
         self._socket = None
         self._lost_ns = self._clock.monotonic_ns()
-        self._on_state(False, cause, 0.0)
+        self._handlers.on_state(False, cause, 0.0)
 
     async def _watch(self) -> None:
-        """Drop the connection when it has been silent or has lived for too long."""
-        opened_ns = self._clock.monotonic_ns()
+        """Keep the connection alive; drop it when it has been silent or has lived for too long."""
+        opened_ns = beaten_ns = self._clock.monotonic_ns()
         while True:
             await self._clock.sleep(_WATCH_S)
             now_ns = self._clock.monotonic_ns()
-            if now_ns - opened_ns > self._life_max_s * _NS:
+            beat, silence_max_s = self._habits.heartbeat, self._habits.silence_max_s
+            if beat is not None and now_ns - beaten_ns >= _PING_S * _NS:
+                beaten_ns = now_ns
+                self._tasks.spawn("heartbeat of a venue stream", self._beat(beat))
+            if now_ns - opened_ns > self._habits.life_max_s * _NS:
                 self.drop("old: the venue cuts a stream after a day")
             silent_s = (now_ns - self._heard_ns) / _NS
-            if self._silence_max_s is not None and silent_s > self._silence_max_s:
+            if silence_max_s is not None and silent_s > silence_max_s:
                 self.drop(f"silent for {silent_s:.1f} s")
 
+    async def _beat(self, text: str) -> None:
+        with contextlib.suppress(NotExecuted):  # The connection is given up by that.
+            await self.send(text)
 
-__all__ = ["DELAY_FIRST_S", "DELAY_MAX_S", "HEALTHY_S", "Delays", "VenueStream"]
+
+__all__ = [
+    "DELAY_FIRST_S",
+    "DELAY_MAX_S",
+    "HEALTHY_S",
+    "Delays",
+    "OpenSocket",
+    "StreamHabits",
+    "StreamHandlers",
+    "VenueSocket",
+    "VenueStream",
+    "open_websocket",
+]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from engine.model.errors import NotExecuted
-from engine.runtime import Chance, SystemClock, Tasks
-from engine.venues.transport.stream import Delays, VenueStream
+from engine.runtime import Chance, SimClock, SystemClock, Tasks, run_simulated
+from engine.venues.transport.stream import (
+    Delays,
+    StreamHabits,
+    StreamHandlers,
+    VenueSocket,
+    VenueStream,
+)
 from tests.waiting import eventually
 
 
@@ -59,11 +67,12 @@ async def _streaming(
             clock=SystemClock(),
             chance=Chance(seed=1, name="delays"),
             tasks=tasks,
-            address=address,
-            on_text=heard.texts.append,
-            on_state=lambda *state: heard.states.append(state),
-            silence_max_s=silence_max_s,
-            life_max_s=life_max_s,
+            handlers=StreamHandlers(
+                address=address,
+                on_text=heard.texts.append,
+                on_state=lambda *state: heard.states.append(state),
+            ),
+            habits=StreamHabits(silence_max_s=silence_max_s, life_max_s=life_max_s),
         )
         tasks.spawn("stream", stream.run(), forever=True)
         try:
@@ -123,3 +132,128 @@ async def test_an_address_that_cannot_be_had_is_asked_for_again() -> None:
     async with _streaming(serving, refusals=1) as heard:
         await eventually(lambda: heard.states)
         assert heard.states == [(True, "", 0.0)]
+
+
+# --- what a venue wants to be told ---------------------------------------------------------------
+
+
+class _Line:
+    """One end of a connection in simulated time: what it was told, and what it is about to say."""
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self.told: list[str] = []
+        self.says: asyncio.Queue[str | None] = asyncio.Queue()
+        self.is_over = False
+        self._deaf = deaf
+
+    async def receive(self) -> str:
+        text = await self.says.get()
+        if text is None:
+            raise ConnectionResetError("over")
+        return text
+
+    async def send(self, text: str) -> None:
+        if self._deaf:
+            await asyncio.Event().wait()
+        self.told.append(text)
+
+    def abort(self) -> None:
+        self.is_over = True
+        self.says.put_nowait(None)
+
+
+class _Venue:
+    """Opens lines, and hears what its stream says of them."""
+
+    def __init__(
+        self,
+        clock: SimClock,
+        *,
+        on_open: Callable[[VenueSocket], Coroutine[Any, Any, None]] | None = None,
+        heartbeat: str | None = None,
+    ) -> None:
+        self.clock = clock
+        self.lines: list[_Line] = []
+        self.states: list[tuple[bool, str, float]] = []
+        self.deaf = False
+        self.tasks = Tasks(on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
+        self.stream = VenueStream(
+            clock=clock,
+            chance=Chance(seed=1, name="delays"),
+            tasks=self.tasks,
+            handlers=StreamHandlers(
+                address=self._address,
+                on_text=lambda text: None,
+                on_state=lambda *state: self.states.append(state),
+                on_open=on_open,
+            ),
+            habits=StreamHabits(heartbeat=heartbeat),
+            open_socket=self._open,
+        )
+
+    async def _address(self) -> str:
+        return "ws://nowhere"
+
+    async def _open(self, address: str) -> VenueSocket:
+        self.lines.append(_Line(deaf=self.deaf))
+        return self.lines[-1]
+
+
+def _simulated(story: Callable[[SimClock], Awaitable[None]]) -> None:
+    run_simulated(story, start_ns=1)
+
+
+def test_a_stream_counts_as_connected_when_the_first_words_are_answered() -> None:
+    async def story(clock: SimClock) -> None:
+        async def greet(socket: VenueSocket) -> None:
+            await socket.send("who I am")
+            if await socket.receive() != "welcome":
+                raise NotExecuted("not welcome")
+
+        venue = _Venue(clock, on_open=greet)
+        venue.tasks.spawn("stream", venue.stream.run(), forever=True)
+        await clock.sleep(0.1)
+        assert venue.lines[0].told == ["who I am"]
+        assert not venue.stream.is_connected
+        venue.lines[0].says.put_nowait("go away")
+        await clock.sleep(0.1)
+        assert venue.lines[0].is_over
+        assert "not welcome" in venue.stream.why_not
+        assert venue.states == []
+        await clock.sleep(3)  # The second attempt, which nobody answers, and then the third.
+        await clock.sleep(15)
+        assert venue.lines[1].is_over
+        venue.lines[2].says.put_nowait("welcome")
+        await clock.sleep(0.1)
+        assert venue.stream.is_connected
+        assert venue.stream.why_not == ""
+        assert venue.states == [(True, "", 0.0)]
+        await venue.tasks.cancel_all()
+
+    _simulated(story)
+
+
+def test_a_heartbeat_is_sent_every_20_s_and_a_line_that_takes_none_is_given_up() -> None:
+    async def story(clock: SimClock) -> None:
+        venue = _Venue(clock, heartbeat="beat")
+        venue.tasks.spawn("stream", venue.stream.run(), forever=True)
+        await clock.sleep(61)
+        assert venue.lines[0].told == ["beat"] * 3
+        assert len(venue.lines) == 1
+        venue.lines[0].abort()
+        venue.deaf = True
+        await clock.sleep(30)
+        assert venue.lines[1].is_over
+        causes = [cause for connected, cause, _ in venue.states if not connected]
+        assert causes == ["over", "the stream takes nothing (TimeoutError)"]
+        await venue.tasks.cancel_all()
+
+    _simulated(story)
+
+
+def test_without_a_connection_nothing_is_sent() -> None:
+    async def story(clock: SimClock) -> None:
+        with pytest.raises(NotExecuted, match="not connected"):
+            await _Venue(clock).stream.send("hello")
+
+    _simulated(story)
