@@ -75,7 +75,7 @@ class KnownOrders:
 
 
 class BinanceAccount:
-    """Implements AccountReads. With `Lane.EXIT` its reads go by the emergency lane."""
+    """Implements AccountReads. With `Lane.EXIT_READ` its reads go by the emergency lane."""
 
     def __init__(
         self,

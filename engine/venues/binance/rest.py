@@ -94,10 +94,11 @@ class BinanceRest:
                 before()
             return self._outgoing(endpoint, parameters, receive_window_ms)
 
+        asked_ns = self._clock.monotonic_ns()
         answer = await self._connections.send(lane, make)
-        self._hear(answer)
+        self._hear(answer, asked_ns)
         if not 200 <= answer.status < 300:
-            raise self._refused(answer, costs)
+            raise self._refused(answer, lane)
         self.limits.accepted(costs)
         try:
             return decode(answer.body, kind)
@@ -123,14 +124,14 @@ class BinanceRest:
             headers=keyed,
         )
 
-    def _hear(self, answer: HttpAnswer) -> None:
+    def _hear(self, answer: HttpAnswer, asked_ns: int) -> None:
         """Take over what the answer says of the limits."""
         for pool, header in USED_HEADERS.items():
             used = answer.headers.get(header, "")
             if used.isascii() and used.isdigit():
-                self.limits.heard(pool, int(used))
+                self.limits.heard(pool, int(used), asked_ns=asked_ns)
 
-    def _refused(self, answer: HttpAnswer, costs: Mapping[str, int]) -> Exception:
+    def _refused(self, answer: HttpAnswer, lane: Lane) -> Exception:
         """The error of an answer that is no success, with what it means for limits and clocks."""
         error = read_error(answer.body)
         code, text = (error.code, error.msg) if error else (0, "")
@@ -139,9 +140,10 @@ class BinanceRest:
             retry_after_s = self._ban_s(text, retry_after_s)
             self.limits.banned(retry_after_s)
         elif code == -1015:
-            self.limits.refused((ORDERS_10S, ORDERS_1M), retry_after_s=retry_after_s)
+            orders = (ORDERS_10S, ORDERS_1M)
+            retry_after_s = self.limits.refused(orders, retry_after_s=retry_after_s, lane=lane)
         elif answer.status == 429 or code == -1003:
-            retry_after_s = self.limits.refused((WEIGHT,), retry_after_s=retry_after_s)
+            retry_after_s = self.limits.refused((WEIGHT,), retry_after_s=retry_after_s, lane=lane)
         if code in STALE_TIME_CODES:
             self._is_time_stale = True
         return refusal(answer.status, answer.body, retry_after_s=retry_after_s)

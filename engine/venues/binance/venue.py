@@ -90,7 +90,7 @@ class BinanceVenue:
         symbols = tuple(symbols)
         self._account = BinanceAccount(rest=rest, known=self._known, symbols=symbols)
         self._emergency_account = BinanceAccount(
-            rest=rest, known=self._known, symbols=symbols, lane=Lane.EXIT
+            rest=rest, known=self._known, symbols=symbols, lane=Lane.EXIT_READ
         )
         self._instruments: dict[Symbol, Instrument] = {}
         self._leverages: dict[Symbol, int] = {}

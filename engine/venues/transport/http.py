@@ -252,7 +252,7 @@ class HttpConnections:
 
     async def send(self, lane: Lane, make: Callable[[], Outgoing]) -> HttpAnswer:
         """Send what `make` returns, and return the answer; raises as the module says."""
-        slots = self._emergency if lane is Lane.EXIT else self._ordinary
+        slots = self._emergency if lane.is_emergency else self._ordinary
         wire = await slots.take()
         try:
             if wire is None or not wire.is_usable:

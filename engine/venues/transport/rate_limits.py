@@ -3,11 +3,13 @@
 A pool is a limit over a window (2,400 weight a minute); a request costs something in one or more
 pools. Counting slides: no window of a pool's length, wherever it begins, admits more than the
 limit, so none of the venue's own windows does. Entries and reads plan with a share of each limit
-(80 %); exits, cancels and the stop may use all of it, which is the emergency lane. Who has to wait
-waits by rank (exits, entries, reads), then by arrival; requests without a pool in common never
-wait for each other. What the venue's headers say of others behind the same address or account is
-counted too. After a refusal a pool rests: as long as the venue says, and 1, 2, 4 … 300 s. The
-emergency lane waits only for what the venue says. A ban stops everything until its end.
+(80 %). The rest is the emergency lane's: exits and cancels may use all of a limit, the reads of a
+stop leave the last twentieth to them, for a stop that reads must not keep itself from cancelling.
+Who has to wait waits by rank, then by arrival; requests without a pool in common never wait for
+each other. What the venue's headers say of others behind the same address or account is counted
+until the window that they speak of is over. After a refusal a pool rests: as long as the venue
+says, and 1, 2, 4 … 300 s. The emergency lane waits only for what the venue says. A ban stops
+everything until its end.
 
 Only the head of the queue sleeps, until the moment when it fits; whoever would wait for longer
 than its patience is told at once (`NotExecuted`, with the time). Times are the injected clock's.
@@ -30,25 +32,40 @@ from engine.model.errors import NotExecuted, require
 from engine.ports import Clock
 
 PLANNED_SHARE = Decimal("0.8")
+EXIT_READ_SHARE = Decimal("0.95")
 BACK_OFF_FIRST_S = 1.0
 BACK_OFF_MAX_S = 300.0
 _NS = 1_000_000_000
+# How far the venue's clock may be from ours before no entry leaves any more, and a little.
+_CLOCK_DOUBT_NS = _NS
+# By so much later than we sent it the venue may count a request, its clock's error included.
+_ON_THE_WAY_NS = 2 * _NS
 
 
 class Lane(IntEnum):
-    """Rank of a request: lower goes first. EXIT is the emergency lane."""
+    """Rank of a request: lower goes first. The first two are the emergency lane: what reduces or
+    cancels, and what a stop has to read for it.
+    """
 
     EXIT = 0
-    ENTRY = 1
-    READ = 2
+    EXIT_READ = 1
+    ENTRY = 2
+    READ = 3
+
+    @property
+    def is_emergency(self) -> bool:
+        return self <= Lane.EXIT_READ
 
 
 class PoolLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit as the venue declares it."""
+    """A limit as the venue declares it. Its windows begin at whole multiples of their length, or,
+    where `is_rolling`, at any time.
+    """
 
     name: str
     limit: int
     window_s: float
+    is_rolling: bool = False
 
 
 class _Pool:
@@ -57,9 +74,12 @@ class _Pool:
     def __init__(self, declared: PoolLimit, planned_share: Decimal) -> None:
         self._planned_share = planned_share
         self._admitted: deque[tuple[int, int]] = deque()
-        self._aligned_number = -1
-        self._aligned = 0
-        self.total = 0
+        self._ours = 0
+        # What we sent in the venue's present window, or so shortly before it that it may have come
+        # to the venue in it.
+        self._in_window: deque[tuple[int, int]] = deque()
+        self._others = 0
+        self._others_until_ns = 0
         self.failures = 0
         self.rests_until_ns = 0
         self.exits_rest_until_ns = 0
@@ -68,51 +88,81 @@ class _Pool:
     def declare(self, declared: PoolLimit) -> None:
         require(declared.limit > 0 and declared.window_s > 0, f"{declared.name} limits nothing")
         self._limit = declared.limit
-        self._planned = int(declared.limit * self._planned_share)
+        planned = int(declared.limit * self._planned_share)
+        # A small pool keeps at least one place for exits.
+        exit_reads = min(int(declared.limit * EXIT_READ_SHARE), max(declared.limit - 1, 1))
+        self._allowances = {
+            Lane.EXIT: declared.limit,
+            Lane.EXIT_READ: max(exit_reads, planned),
+            Lane.ENTRY: planned,
+            Lane.READ: planned,
+        }
         self._window_ns = round(declared.window_s * _NS)
+        self._is_rolling = declared.is_rolling
 
     def allowance(self, lane: Lane) -> int:
-        return self._limit if lane is Lane.EXIT else self._planned
+        return self._allowances[lane]
 
-    def forget(self, now_ns: int) -> None:
+    def total(self, now_ns: int) -> int:
+        """What counts now, ours and others'."""
         while self._admitted and now_ns - self._admitted[0][0] >= self._window_ns:
-            self.total -= self._admitted.popleft()[1]
+            self._ours -= self._admitted.popleft()[1]
+        if now_ns >= self._others_until_ns:
+            self._others = 0
+        return self._ours + self._others
 
     def wait_ns(self, cost: int, lane: Lane, now_ns: int) -> int:
         """How long until this much fits; zero when it does now."""
-        self.forget(now_ns)
-        until = self.exits_rest_until_ns if lane is Lane.EXIT else self.rests_until_ns
+        until = self.exits_rest_until_ns if lane.is_emergency else self.rests_until_ns
         rest_ns = max(0, until - now_ns)
         if not cost:
             return rest_ns
-        too_much = self.total + cost - self.allowance(lane)
+        too_much = self.total(now_ns) + cost - self.allowance(lane)
         if too_much <= 0:
             return rest_ns
-        for admitted_ns, admitted in self._admitted:
-            too_much -= admitted
+        ends = [(at_ns + self._window_ns, admitted) for at_ns, admitted in self._admitted]
+        if self._others:
+            bisect.insort(ends, (self._others_until_ns, self._others))
+        for end_ns, ended in ends:
+            too_much -= ended
             if too_much <= 0:
-                return max(rest_ns, admitted_ns + self._window_ns - now_ns)
+                return max(rest_ns, end_ns - now_ns)
         return max(rest_ns, self._window_ns)
 
     def add(self, cost: int, now_ns: int, utc_ns: int) -> None:
         if cost <= 0:
             return
-        self._roll(utc_ns)
         self._admitted.append((now_ns, cost))
-        self.total += cost
-        self._aligned += cost
+        self._ours += cost
+        if not self._is_rolling:
+            self._in_window.append((utc_ns, cost))
+            self._forget_before(utc_ns - utc_ns % self._window_ns)
 
-    def correct(self, used: int, now_ns: int, utc_ns: int) -> None:
-        """Count what the venue has counted and we have not: it was somebody else's."""
-        self.forget(now_ns)
-        self._roll(utc_ns)
-        self.add(used - self._aligned, now_ns, utc_ns)
+    def correct(self, used: int, *, asked_ns: int, now_ns: int, utc_ns: int) -> None:
+        """Count what the venue has counted and we have not: it was somebody else's.
 
-    def _roll(self, utc_ns: int) -> None:
-        """The venue's windows are aligned to its clock, which is about ours."""
-        number = utc_ns // self._window_ns
-        if number != self._aligned_number:
-            self._aligned_number, self._aligned = number, 0
+        An answer may be of the window in which it was asked for or of the one in which it came;
+        where those are two it is compared with neither, for what was ours in the one would be
+        taken for another's in the other, and exits would wait for it.
+        """
+        self.total(now_ns)
+        if self._is_rolling:
+            found, until_ns = used - self._ours, now_ns + self._window_ns
+        else:
+            asked_utc_ns = utc_ns - (now_ns - asked_ns)
+            number = (asked_utc_ns - _CLOCK_DOUBT_NS) // self._window_ns
+            if number != (utc_ns + _CLOCK_DOUBT_NS) // self._window_ns:
+                return
+            self._forget_before(number * self._window_ns)
+            ours = sum(cost for _, cost in self._in_window)
+            end_ns = (number + 1) * self._window_ns - utc_ns + _CLOCK_DOUBT_NS
+            found, until_ns = used - ours, now_ns + end_ns
+        if found > 0 and found >= self._others:
+            self._others, self._others_until_ns = found, until_ns
+
+    def _forget_before(self, window_began_utc_ns: int) -> None:
+        while self._in_window and self._in_window[0][0] < window_began_utc_ns - _ON_THE_WAY_NS:
+            self._in_window.popleft()
 
 
 class _Ticket:
@@ -151,9 +201,7 @@ class RateLimits:
 
     def used(self, name: str) -> int:
         """What a pool has admitted within its window."""
-        pool = self._pools[name]
-        pool.forget(self._clock.monotonic_ns())
-        return pool.total
+        return self._pools[name].total(self._clock.monotonic_ns())
 
     def declare(self, declared: PoolLimit) -> None:
         """Take over a limit as the venue has just declared it."""
@@ -240,9 +288,17 @@ class RateLimits:
 
     # --- what the venue says ---------------------------------------------------------------------
 
-    def heard(self, name: str, used: int) -> None:
-        """A header said how much of a pool is used in the venue's current window."""
-        self._pools[name].correct(used, self._clock.monotonic_ns(), self._clock.now_ns())
+    def heard(self, name: str, used: int, *, asked_ns: int | None = None) -> None:
+        """A header said how much of a pool is used in the venue's window; `asked_ns` is when the
+        request left, by the monotonic clock.
+        """
+        now_ns = self._clock.monotonic_ns()
+        self._pools[name].correct(
+            used,
+            asked_ns=now_ns if asked_ns is None else asked_ns,
+            now_ns=now_ns,
+            utc_ns=self._clock.now_ns(),
+        )
 
     def accepted(self, names: Collection[str]) -> None:
         """A request went through: the next rest of these pools is a short one again."""
@@ -252,8 +308,12 @@ class RateLimits:
             if now >= pool.rests_until_ns:
                 pool.failures = 0
 
-    def refused(self, names: Collection[str], *, retry_after_s: float | None) -> float:
-        """The venue said "too many": let these pools rest; returns for how many seconds."""
+    def refused(
+        self, names: Collection[str], *, retry_after_s: float | None, lane: Lane = Lane.READ
+    ) -> float:
+        """The venue said "too many": let these pools rest; returns for how many seconds this lane
+        does.
+        """
         now = self._clock.monotonic_ns()
         longest_ns = 0
         for name in names:
@@ -265,7 +325,8 @@ class RateLimits:
             said_ns = round((BACK_OFF_FIRST_S if retry_after_s is None else retry_after_s) * _NS)
             pool.rests_until_ns = max(pool.rests_until_ns, now + rest_ns)
             pool.exits_rest_until_ns = max(pool.exits_rest_until_ns, now + said_ns)
-            longest_ns = max(longest_ns, pool.rests_until_ns - now)
+            until_ns = pool.exits_rest_until_ns if lane.is_emergency else pool.rests_until_ns
+            longest_ns = max(longest_ns, until_ns - now)
         return longest_ns / _NS
 
     def banned(self, seconds: float) -> None:
@@ -279,6 +340,7 @@ class RateLimits:
 __all__ = [
     "BACK_OFF_FIRST_S",
     "BACK_OFF_MAX_S",
+    "EXIT_READ_SHARE",
     "PLANNED_SHARE",
     "Lane",
     "PoolLimit",

@@ -79,8 +79,162 @@ def test_no_window_ever_admits_more_than_the_limit(
     assert len(admitted) == len(requests)
     everything = [(at_ns, cost) for at_ns, cost, _ in admitted]
     assert _most_in_a_window(everything, 7 * _NS) <= 10
-    planned = [(at_ns, cost) for at_ns, cost, lane in admitted if lane is not Lane.EXIT]
+    planned = [(at_ns, cost) for at_ns, cost, lane in admitted if not lane.is_emergency]
     assert _most_in_a_window(planned, 7 * _NS) <= 8
+    but_exits = [(at_ns, cost) for at_ns, cost, lane in admitted if lane is not Lane.EXIT]
+    assert _most_in_a_window(but_exits, 7 * _NS) <= 9
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    requests=_REQUESTS,
+    exits=st.lists(st.tuples(st.integers(0, 8_000), st.integers(1, 3)), min_size=1, max_size=12),
+)
+def test_an_exit_never_waits_behind_entries_and_reads(
+    requests: list[tuple[int, Lane, int]], exits: list[tuple[int, int]]
+) -> None:
+    """Whatever else waits, an exit leaves in the moment in which the limit itself has room."""
+    pool = PoolLimit(name="weight", limit=10, window_s=7)
+    others = [each for each in requests if each[1] is not Lane.EXIT]
+
+    async def story(clock: SimClock, limits: RateLimits) -> None:
+        asking = []
+        waiting_exits = 0
+
+        async def ask_for_others() -> None:
+            for after_ms, lane, cost in others:
+                await clock.sleep(after_ms / 1000)
+                asking.append(asyncio.ensure_future(limits.admit({"weight": cost}, lane)))
+
+        async def ask_for_exit(cost: int) -> None:
+            nonlocal waiting_exits
+            asked_ns, has_room = clock.monotonic_ns(), limits.used("weight") + cost <= 10
+            is_first = not waiting_exits
+            waiting_exits += 1
+            await limits.admit({"weight": cost}, Lane.EXIT)
+            waiting_exits -= 1
+            if has_room and is_first:
+                assert clock.monotonic_ns() == asked_ns
+            # However full: the window ends, and nobody else takes the room.
+            assert clock.monotonic_ns() - asked_ns <= 7 * _NS * (waiting_exits + 2)
+
+        asking.append(asyncio.ensure_future(ask_for_others()))
+        for after_ms, cost in exits:
+            await clock.sleep(after_ms / 1000)
+            asking.append(asyncio.ensure_future(ask_for_exit(cost)))
+        while not all(each.done() for each in asking):
+            await asyncio.gather(*asking)
+
+    _on_limits(story, pools=(pool,), patience_s=1e6)
+
+
+class _Counter:
+    """The venue's own count, in windows that begin when its clock says so."""
+
+    def __init__(self, window_s: int, ahead_ns: int) -> None:
+        self._window_ns = window_s * _NS
+        self._ahead_ns = ahead_ns
+        self._number = -1
+        self.used = 0
+
+    def count(self, cost: int, utc_ns: int) -> int:
+        number = (utc_ns + self._ahead_ns) // self._window_ns
+        if number != self._number:
+            self._number, self.used = number, 0
+        self.used += cost
+        return self.used
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(
+            st.integers(0, 4_000), st.integers(1, 5), st.integers(0, 900), st.integers(0, 900)
+        ),
+        max_size=50,
+    ),
+    ahead_ms=st.integers(-900, 900),
+)
+def test_our_own_requests_are_never_taken_for_another_s(
+    requests: list[tuple[int, int, int, int]], ahead_ms: int
+) -> None:
+    """Alone at the address, no header of a venue whose clock is a little wrong adds anything, not
+    at the turn of its window either: what was counted twice would be room that an exit lacks.
+    """
+    pool = PoolLimit(name="weight", limit=10_000, window_s=10)
+    venue = _Counter(10, ahead_ms * 1_000_000)
+    sent: list[tuple[int, int]] = []
+
+    async def story(clock: SimClock, limits: RateLimits) -> None:
+        async def ask(cost: int, there_ms: int, back_ms: int) -> None:
+            await limits.admit({"weight": cost}, Lane.READ)
+            asked_ns = clock.monotonic_ns()
+            sent.append((asked_ns, cost))
+            await clock.sleep(there_ms / 1000)
+            used = venue.count(cost, clock.now_ns())
+            await clock.sleep(back_ms / 1000)
+            limits.heard("weight", used, asked_ns=asked_ns)
+            now_ns = clock.monotonic_ns()
+            ours = sum(cost for at_ns, cost in sent if now_ns - at_ns < 10 * _NS)
+            assert limits.used("weight") == ours
+
+        asking = []
+        for after_ms, cost, there_ms, back_ms in requests:
+            await clock.sleep(after_ms / 1000)
+            asking.append(asyncio.ensure_future(ask(cost, there_ms, back_ms)))
+        await asyncio.gather(*asking)
+
+    _on_limits(story, pools=(pool,))
+
+
+def test_what_others_used_is_over_when_the_venue_s_window_is() -> None:
+    async def story(clock: SimClock, limits: RateLimits) -> None:
+        # The story begins 20 s into the venue's minute.
+        limits.heard("weight", 2390)
+        with pytest.raises(NotExecuted):
+            await limits.admit({"weight": 40}, Lane.EXIT)
+        await clock.sleep(41)
+        assert limits.used("weight") == 0
+        await limits.admit({"weight": 40}, Lane.EXIT)
+
+    _on_limits(story)
+
+
+def test_a_rolling_limit_counts_others_for_one_window() -> None:
+    async def story(clock: SimClock, limits: RateLimits) -> None:
+        for _ in range(3):
+            await limits.admit({"order.create": 1}, Lane.ENTRY)
+        limits.heard("order.create", 8)
+        assert limits.used("order.create") == 8
+        with pytest.raises(NotExecuted):
+            await limits.admit({"order.create": 1}, Lane.ENTRY)
+        for _ in range(2):
+            await limits.admit({"order.create": 1}, Lane.EXIT)
+        await limits.admit({"order.cancel": 1}, Lane.ENTRY)
+        await clock.sleep(1)
+        assert limits.used("order.create") == 0
+
+    pools = tuple(
+        PoolLimit(name=name, limit=10, window_s=1, is_rolling=True)
+        for name in ("order.create", "order.cancel")
+    )
+    _on_limits(story, pools=pools, patience_s=0.5)
+
+
+def test_a_stop_s_reads_leave_the_last_of_a_limit_to_its_cancels() -> None:
+    async def story(clock: SimClock, limits: RateLimits) -> None:
+        await limits.admit({"weight": 2280}, Lane.EXIT_READ)
+        with pytest.raises(NotExecuted):
+            await limits.admit({"weight": 1}, Lane.EXIT_READ)
+        for _ in range(120):
+            await limits.admit({"weight": 1}, Lane.EXIT)
+        assert clock.monotonic_ns() == 0
+        # A small limit keeps one place.
+        await limits.admit({"small": 9}, Lane.EXIT_READ)
+        await limits.admit({"small": 1}, Lane.EXIT)
+        assert clock.monotonic_ns() == 0
+
+    _on_limits(story, pools=(_WEIGHT, PoolLimit(name="small", limit=10, window_s=1)))
 
 
 def test_an_exit_passes_at_once_in_the_middle_of_a_burst_of_2000_reads() -> None:
@@ -232,6 +386,8 @@ def test_a_rest_is_as_long_as_the_venue_says_and_exits_wait_only_for_that() -> N
         for _ in range(5):
             await clock.sleep(limits.refused(["weight"], retry_after_s=None))
         assert limits.refused(["weight"], retry_after_s=3) == 32
+        # An exit that heard the same is told its own time, not the back-off of all others.
+        assert limits.refused(["weight"], retry_after_s=3, lane=Lane.EXIT) == 3
         began_ns = clock.monotonic_ns()
         await limits.admit({"weight": 1}, Lane.EXIT)
         assert clock.monotonic_ns() - began_ns == 3 * _NS
