@@ -91,6 +91,33 @@ class VenueBalance(msgspec.Struct, frozen=True, kw_only=True):
     balance: Decimal
 
 
+class MovementKind(StrEnum):
+    """Why a wallet changed. REALISED and FEE are told by executions too, the others by nothing
+    else.
+    """
+
+    TRANSFER = "transfer"
+    FUNDING = "funding"
+    REALISED = "realised"
+    FEE = "fee"
+    OTHER = "other"
+
+
+class WalletMovement(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the wallet of one currency; `amount` is positive when the wallet grew.
+
+    `movement_id` is one of a kind at its venue; `detail` is the venue's own word for it.
+    """
+
+    movement_id: str
+    kind: MovementKind
+    currency: str
+    amount: Decimal
+    ts_ns: int
+    symbol: Symbol | None = None
+    detail: str = ""
+
+
 class StreamUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """One message of the private stream: a fill, an order's new state, or the stream itself.
 
@@ -107,9 +134,11 @@ class StreamUpdate(msgspec.Struct, frozen=True, kw_only=True):
 __all__ = [
     "Approved",
     "Leg",
+    "MovementKind",
     "OrderAck",
     "StreamUpdate",
     "VenueBalance",
     "VenueOrder",
     "VenuePosition",
+    "WalletMovement",
 ]

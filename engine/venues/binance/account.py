@@ -1,8 +1,8 @@
 """What Binance says of the account: positions, open orders of both kinds, executions, balance.
 
 Every read goes to the end of its pages or raises; none is ever empty because it failed. Executions
-do not carry our order ids, so those are looked up by the venue's, once for each order. One-way
-mode: a row of hedge mode is refused rather than misread.
+do not carry our order ids, so those are looked up by the venue's, once for each order. In hedge
+mode a symbol may have two positions, one a leg.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from engine.model.errors import OutcomeUnknown, Refused
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.orders import Fill
-from engine.model.venue import VenueBalance, VenueOrder, VenuePosition
+from engine.model.venue import VenueBalance, VenueOrder, VenuePosition, WalletMovement
 from engine.venues.binance import endpoints
 from engine.venues.binance.decoding import (
     NS_PER_MS,
@@ -23,9 +23,10 @@ from engine.venues.binance.decoding import (
     PositionAnswer,
     TradeAnswer,
     Undecodable,
-    to_balance,
+    to_balances,
     to_conditional,
     to_fill,
+    to_movement,
     to_order,
     to_position,
 )
@@ -38,6 +39,7 @@ PAGE = 1000
 # One question about executions may span this much, and the venue keeps half a year.
 _SPAN_MS = 7 * 24 * 3600 * 1000
 _KEPT_MS = 180 * 24 * 3600 * 1000
+_INCOME_KEPT_MS = 90 * 24 * 3600 * 1000
 _REMEMBERED_MAX = 50_000
 
 
@@ -74,6 +76,20 @@ class KnownOrders:
         return identifier in self._conditional
 
 
+class PositionMode:
+    """Whether the account is in hedge mode, as far as the venue has said; None until it has.
+
+    It cannot change while there is a position, and each position says it.
+    """
+
+    def __init__(self) -> None:
+        self.is_hedged: bool | None = None
+
+    def hear(self, positions: Iterable[VenuePosition]) -> None:
+        for position in positions:
+            self.is_hedged = position.leg is not None
+
+
 class BinanceAccount:
     """Implements AccountReads. With `Lane.EXIT_READ` its reads go by the emergency lane."""
 
@@ -82,12 +98,14 @@ class BinanceAccount:
         *,
         rest: BinanceRest,
         known: KnownOrders,
+        mode: PositionMode,
         symbols: Iterable[Symbol],
         lane: Lane = Lane.READ,
     ) -> None:
         """Executions are read of `symbols`, and of whatever else the account has dealt in."""
         self._rest = rest
         self._known = known
+        self._mode = mode
         self._symbols = frozenset(symbols)
         self._lane = lane
 
@@ -100,6 +118,7 @@ class BinanceAccount:
             rows = [to_position(answer) for answer in answers]
         except Undecodable as error:
             raise OutcomeUnknown(f"positions: {error}") from error
+        self._mode.hear(rows)
         return tuple(row for row in rows if row.quantity)
 
     async def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
@@ -122,14 +141,61 @@ class BinanceAccount:
         return tuple(self._conditional(answer) for answer in answers)
 
     async def balance(self) -> VenueBalance:
-        """The wallet balance in USDT."""
+        """The wallet balance in USDT; an account without that asset is refused, never zero."""
+        for found in await self.balances():
+            if found.currency == CURRENCY:
+                return found
+        raise OutcomeUnknown(f"balance: there is no {CURRENCY}")
+
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        """The wallet balance of every asset."""
         answers = await self._rest.call(
             endpoints.BALANCE, {}, tuple[BalanceAnswer, ...], lane=self._lane
         )
         try:
-            return to_balance(answers, CURRENCY)
+            return to_balances(answers)
         except Undecodable as error:
             raise OutcomeUnknown(str(error)) from error
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet since a time, oldest first; of three months at most."""
+        answers = await self._incomes(
+            max(since_ns // NS_PER_MS, self._rest.venue_now_ms() - _INCOME_KEPT_MS)
+        )
+        try:
+            movements = [to_movement(answer) for answer in answers]
+        except Undecodable as error:
+            raise OutcomeUnknown(f"income: {error}") from error
+        movements.sort(key=lambda movement: movement.ts_ns)
+        return tuple(movement for movement in movements if movement.ts_ns >= since_ns)
+
+    async def _incomes(self, since_ms: int) -> list[IncomeAnswer]:
+        """Every income since a time, span by span, to the end of its pages; each once."""
+        found: dict[tuple[str, int, str], IncomeAnswer] = {}
+        begin_ms, now_ms = since_ms, self._rest.venue_now_ms()
+        while begin_ms <= now_ms:
+            end_ms = begin_ms + _SPAN_MS - 1
+            page = 1
+            while True:
+                incomes = await self._rest.call(
+                    endpoints.INCOME,
+                    {
+                        "startTime": str(begin_ms),
+                        "endTime": str(end_ms),
+                        "limit": str(PAGE),
+                        "page": str(page),
+                    },
+                    tuple[IncomeAnswer, ...],
+                    lane=self._lane,
+                )
+                # A page may begin with what a newer one has pushed out of the page before.
+                for each in incomes:
+                    found[each.income_type, each.tran_id, each.asset] = each
+                if len(incomes) < PAGE:
+                    break
+                page += 1
+            begin_ms = end_ms + 1
+        return list(found.values())
 
     # --- one order -------------------------------------------------------------------------------
 
@@ -222,18 +288,9 @@ class BinanceAccount:
         """Our symbols, those of positions, and those that moved the wallet in the last week."""
         symbols = {str(symbol) for symbol in self._symbols}
         symbols.update(position.symbol for position in await self.positions())
-        page = 1
-        while True:
-            incomes = await self._rest.call(
-                endpoints.INCOME,
-                {"startTime": str(since_ms), "limit": str(PAGE), "page": str(page)},
-                tuple[IncomeAnswer, ...],
-                lane=self._lane,
-            )
-            symbols.update(income.symbol for income in incomes if income.symbol)
-            if len(incomes) < PAGE:
-                return frozenset(symbols)
-            page += 1
+        incomes = await self._incomes(since_ms)
+        symbols.update(income.symbol for income in incomes if income.symbol)
+        return frozenset(symbols)
 
     async def _trades(self, symbol: str, since_ms: int, now_ms: int) -> list[TradeAnswer]:
         """Every trade of a symbol since a time, span by span, page by page."""
@@ -277,4 +334,4 @@ def _of(symbol: Symbol | None) -> dict[str, str]:
     return {} if symbol is None else {"symbol": symbol}
 
 
-__all__ = ["CURRENCY", "BinanceAccount", "KnownOrders"]
+__all__ = ["CURRENCY", "BinanceAccount", "KnownOrders", "PositionMode"]

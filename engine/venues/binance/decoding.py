@@ -17,7 +17,14 @@ from engine.model.ids import ClientOrderId, ExecutionId, Symbol, VenueOrderId
 from engine.model.instrument import Instrument
 from engine.model.orders import Fill, OrderKind, OrderState
 from engine.model.values import Side, decimal
-from engine.model.venue import VenueBalance, VenueOrder, VenuePosition
+from engine.model.venue import (
+    Leg,
+    MovementKind,
+    VenueBalance,
+    VenueOrder,
+    VenuePosition,
+    WalletMovement,
+)
 
 T = TypeVar("T")
 NS_PER_MS = 1_000_000
@@ -41,6 +48,7 @@ class OrderAnswer(msgspec.Struct, frozen=True, rename="camel"):
     price: str = "0"
     reduce_only: bool = False
     close_position: bool = False
+    position_side: str = "BOTH"
     update_time: int = 0
 
 
@@ -59,6 +67,7 @@ class AlgoAnswer(msgspec.Struct, frozen=True, rename="camel"):
     actual_order_id: str = ""
     reduce_only: bool = False
     close_position: bool = False
+    position_side: str = "BOTH"
     update_time: int = 0
 
 
@@ -102,10 +111,13 @@ class BalanceAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class IncomeAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """Something that changed the wallet."""
+    """Something that changed the wallet of `asset`; `tran_id` is one of a kind within its type."""
 
     symbol: str
     income_type: str
+    income: str
+    asset: str
+    tran_id: int
     time: int
 
 
@@ -220,29 +232,47 @@ _ALGO_STATES: Mapping[str, OrderState] = {
 
 
 def _one_of(table: Mapping[str, T], text: str, field: str) -> T:
-    value = table.get(text)
-    if value is None:
+    if text not in table:
         raise Undecodable(f"{field}: {text!r} is not one of {', '.join(table)}")
-    return value
+    return table[text]
+
+
+def _only_reduces(answer: OrderAnswer | AlgoAnswer, side: Side) -> bool:
+    """In hedge mode nothing is marked reduce-only: what is against its leg only reduces."""
+    leg = _one_of(_LEGS, answer.position_side, "positionSide")
+    against = leg is not None and leg is Leg.of(side, reduce_only=True)
+    return answer.reduce_only or answer.close_position or against
 
 
 _SIDES: Mapping[str, Side] = {side.value: side for side in Side}
+_LEGS: Mapping[str, Leg | None] = {"BOTH": None, "LONG": Leg.LONG, "SHORT": Leg.SHORT}
+# What moves a wallet and is neither a transfer nor said by an execution.
+_MOVEMENTS: Mapping[str, MovementKind] = {
+    "TRANSFER": MovementKind.TRANSFER,
+    "INTERNAL_TRANSFER": MovementKind.TRANSFER,
+    "CROSS_COLLATERAL_TRANSFER": MovementKind.TRANSFER,
+    "STRATEGY_UMFUTURES_TRANSFER": MovementKind.TRANSFER,
+    "FUNDING_FEE": MovementKind.FUNDING,
+    "REALIZED_PNL": MovementKind.REALISED,
+    "COMMISSION": MovementKind.FEE,
+}
 
 
 def to_order(answer: OrderAnswer) -> VenueOrder:
     """An ordinary order."""
     price = number(answer.price, "price")
+    side = _one_of(_SIDES, answer.side, "side")
     return VenueOrder(
         client_order_id=ClientOrderId(answer.client_order_id),
         venue_order_id=VenueOrderId(str(answer.order_id)),
         symbol=Symbol(answer.symbol),
-        side=_one_of(_SIDES, answer.side, "side"),
+        side=side,
         kind=OrderKind.LIMIT if price else OrderKind.MARKET,
         quantity=number(answer.orig_qty, "origQty"),
         filled=number(answer.executed_qty, "executedQty"),
         state=_one_of(_ORDER_STATES, answer.status, "status"),
         price=price or None,
-        reduce_only=answer.reduce_only or answer.close_position,
+        reduce_only=_only_reduces(answer, side),
         ts_ns=answer.update_time * NS_PER_MS,
         reason=answer.status if answer.status.startswith("EXPIRED") else "",
     )
@@ -250,18 +280,19 @@ def to_order(answer: OrderAnswer) -> VenueOrder:
 
 def to_conditional(answer: AlgoAnswer, real: VenueOrder | None = None) -> VenueOrder:
     """A conditional order; `real` is the order that it became, whose fills and state count."""
+    side = _one_of(_SIDES, answer.side, "side")
     return VenueOrder(
         client_order_id=ClientOrderId(answer.client_algo_id),
         venue_order_id=VenueOrderId(str(answer.algo_id)),
         symbol=Symbol(answer.symbol),
-        side=_one_of(_SIDES, answer.side, "side"),
+        side=side,
         kind=OrderKind.STOP_MARKET,
         quantity=number(answer.quantity or "0", "quantity"),
         filled=real.filled if real else Decimal(0),
         state=real.state if real else _one_of(_ALGO_STATES, answer.algo_status, "algoStatus"),
         price=number(answer.price or "0", "price") or None,
         trigger_price=number(answer.trigger_price or "0", "triggerPrice"),
-        reduce_only=answer.reduce_only or answer.close_position,
+        reduce_only=_only_reduces(answer, side),
         ts_ns=max(answer.update_time * NS_PER_MS, real.ts_ns if real else 0),
         reason=real.reason if real else "",
     )
@@ -290,23 +321,35 @@ def execution_id(symbol: str, trade_id: int) -> ExecutionId:
 
 
 def to_position(answer: PositionAnswer) -> VenuePosition:
-    """A position in one-way mode; Undecodable for a row of hedge mode, which has two a symbol."""
-    if answer.position_side != "BOTH":
-        raise Undecodable(f"positionSide: {answer.position_side} is hedge mode")
+    """A position, or one leg of it; the amount of a short one is negative in both modes."""
     return VenuePosition(
         symbol=Symbol(answer.symbol),
         quantity=number(answer.position_amt, "positionAmt"),
         entry_price=number(answer.entry_price, "entryPrice"),
         mark_price=number(answer.mark_price, "markPrice"),
+        leg=_one_of(_LEGS, answer.position_side, "positionSide"),
     )
 
 
-def to_balance(answers: tuple[BalanceAnswer, ...], currency: str) -> VenueBalance:
-    """The wallet of one currency; an account without it is refused, never zero."""
-    for answer in answers:
-        if answer.asset == currency:
-            return VenueBalance(currency=currency, balance=number(answer.balance, "balance"))
-    raise Undecodable(f"balance: there is no {currency}")
+def to_movement(answer: IncomeAnswer) -> WalletMovement:
+    """A change of the wallet; its id is one of a kind within its type only, so it names that."""
+    return WalletMovement(
+        movement_id=f"{answer.income_type}-{answer.tran_id}",
+        kind=_MOVEMENTS.get(answer.income_type, MovementKind.OTHER),
+        currency=answer.asset,
+        amount=number(answer.income, "income"),
+        symbol=Symbol(answer.symbol) if answer.symbol else None,
+        ts_ns=answer.time * NS_PER_MS,
+        detail=answer.income_type,
+    )
+
+
+def to_balances(answers: tuple[BalanceAnswer, ...]) -> tuple[VenueBalance, ...]:
+    """The wallet of every asset."""
+    return tuple(
+        VenueBalance(currency=answer.asset, balance=number(answer.balance, "balance"))
+        for answer in answers
+    )
 
 
 def to_instrument(answer: SymbolAnswer) -> Instrument:
@@ -359,10 +402,11 @@ __all__ = [
     "decode",
     "execution_id",
     "number",
-    "to_balance",
+    "to_balances",
     "to_conditional",
     "to_fill",
     "to_instrument",
+    "to_movement",
     "to_order",
     "to_position",
 ]

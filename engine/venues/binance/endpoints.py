@@ -62,6 +62,8 @@ EXCHANGE = Endpoint(method="GET", path="/fapi/v1/exchangeInfo", security=Securit
 PLACE = Endpoint(method="POST", path="/fapi/v1/order", weight=0, orders=(1, 1))
 CANCEL = Endpoint(method="DELETE", path="/fapi/v1/order")
 CANCEL_ALL = Endpoint(method="DELETE", path="/fapi/v1/allOpenOrders")
+PLACE_BATCH = Endpoint(method="POST", path="/fapi/v1/batchOrders", weight=5, orders=(5, 1))
+CANCEL_BATCH = Endpoint(method="DELETE", path="/fapi/v1/batchOrders")
 ORDER = Endpoint(method="GET", path="/fapi/v1/order")
 OPEN_ORDERS = Endpoint(method="GET", path="/fapi/v1/openOrders", weight_without_symbol=40)
 PLACE_ALGO = Endpoint(method="POST", path="/fapi/v1/algoOrder", weight=0, orders=(1, 1))
@@ -87,6 +89,7 @@ __all__ = [
     "CANCEL_ALGO",
     "CANCEL_ALL",
     "CANCEL_ALL_ALGO",
+    "CANCEL_BATCH",
     "COUNTDOWN",
     "EXCHANGE",
     "INCOME",
@@ -101,6 +104,7 @@ __all__ = [
     "ORDERS_10S",
     "PLACE",
     "PLACE_ALGO",
+    "PLACE_BATCH",
     "POOLS",
     "POSITIONS",
     "SET_MODE",

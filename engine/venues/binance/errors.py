@@ -74,6 +74,8 @@ NO_CHANGE_CODES = frozenset({"-4046", "-4059", "-5027"})
 # On a cancel or a query: there is no such open order, or there never was.
 NO_SUCH_ORDER_CODES = frozenset({"-2011", "-2013"})
 DUPLICATE_ID_CODE = "-4116"
+# The order is of one position mode and the account in the other.
+WRONG_MODE_CODE = "-4061"
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ __all__ = [
     "NO_CHANGE_CODES",
     "NO_SUCH_ORDER_CODES",
     "STALE_TIME_CODES",
+    "WRONG_MODE_CODE",
     "ApiError",
     "Outcome",
     "outcome_of",

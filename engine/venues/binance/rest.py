@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from engine.model.api_key import ApiKey
-from engine.model.errors import OutcomeUnknown
+from engine.model.errors import OutcomeUnknown, VenueError
 from engine.ports import Clock
 from engine.venues.binance.decoding import NS_PER_MS, TimeAnswer, Undecodable, decode
 from engine.venues.binance.endpoints import (
@@ -74,7 +74,12 @@ class BinanceRest:
     ) -> T:
         """Send it and return the answer as `kind`; `before` is asked right before it leaves."""
         if endpoint.security is Security.SIGNED and self._is_time_stale:
-            await self.compare_clocks(lane)
+            try:
+                await self.compare_clocks(lane)
+            except VenueError:
+                if lane is not Lane.EXIT:
+                    raise
+                # An exit goes with the time that is known: it may well be accepted again.
         return await self._call(endpoint, parameters, lane, kind, receive_window_ms, before)
 
     async def _call(

@@ -67,6 +67,7 @@ class _OrderEvent(msgspec.Struct, frozen=True):
     m: bool = False
     R: bool = False
     cp: bool = False
+    ps: str = "BOTH"
 
 
 class _OrderUpdate(msgspec.Struct, frozen=True):
@@ -88,6 +89,7 @@ class _AlgoEvent(msgspec.Struct, frozen=True):
     p: str = "0"
     R: bool = False
     cp: bool = False
+    ps: str = "BOTH"
 
 
 class _AlgoUpdate(msgspec.Struct, frozen=True):
@@ -123,6 +125,7 @@ def _of_order(event: _OrderEvent) -> StreamUpdate:
             price=event.p,
             reduce_only=event.R,
             close_position=event.cp,
+            position_side=event.ps,
             update_time=event.T,
         )
     )
@@ -165,6 +168,7 @@ def _of_conditional(update: _AlgoUpdate) -> tuple[StreamUpdate, ...]:
             price=event.p,
             reduce_only=event.R,
             close_position=event.cp,
+            position_side=event.ps,
             update_time=update.T,
         )
     )

@@ -1,11 +1,12 @@
-"""`BinanceVenue`: the four ports of a venue on Binance USDT-M futures, in one-way mode.
+"""`BinanceVenue`: the four ports of a venue on Binance USDT-M futures, in one-way or hedge mode.
 
 An entry leaves with a receive window of one second and its final check is asked in the step in
 which its bytes leave; no such check stands before an exit. Exits and cancels go by the emergency
 lane. Stops live at the venue's endpoints for conditional orders, all else at the ordinary ones;
 whoever cancels or asks by our id need not know which. Traps: a client order id is a duplicate only
 among open orders, so it is never a shield; a symbol's leverage is set before an entry that needs
-another one. Fails as the ports say. On the loop only.
+another one; in hedge mode no order is marked reduce-only, its leg says it. Fails as the ports say.
+On the loop only.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from engine.model.orders import Fill, Intent, OrderKind
 from engine.model.values import plain
 from engine.model.venue import (
     Approved,
+    Leg,
     OrderAck,
     StreamUpdate,
     VenueBalance,
@@ -38,26 +40,25 @@ from engine.model.venue import (
 from engine.ports import Clock, FinalCheck, Streams
 from engine.runtime import within
 from engine.venues.binance import endpoints
-from engine.venues.binance.account import BinanceAccount, KnownOrders
+from engine.venues.binance.account import BinanceAccount, KnownOrders, PositionMode
+from engine.venues.binance.batches import BinanceBatches
 from engine.venues.binance.decoding import (
     AlgoAcknowledgement,
     AlgoAnswer,
-    CountdownAnswer,
     DoneAnswer,
     ExchangeAnswer,
-    LeverageAnswer,
-    ModeAnswer,
     OrderAnswer,
     Undecodable,
     to_instrument,
 )
 from engine.venues.binance.errors import (
     DUPLICATE_ID_CODE,
-    NO_CHANGE_CODES,
     NO_SUCH_ORDER_CODES,
+    WRONG_MODE_CODE,
 )
 from engine.venues.binance.rest import RECEIVE_WINDOW_MS, BinanceRest
 from engine.venues.binance.rules import check_kind, check_leverage
+from engine.venues.binance.settings import BinanceSettings
 from engine.venues.transport.rate_limits import Lane, PoolLimit
 
 ENTRY_RECEIVE_WINDOW_MS = 1000
@@ -87,13 +88,19 @@ class BinanceVenue:
         self._final_check = final_check
         self._stream = stream
         self._known = KnownOrders()
+        self._mode = PositionMode()
+        self.settings = BinanceSettings(rest=rest, mode=self._mode)
         symbols = tuple(symbols)
-        self._account = BinanceAccount(rest=rest, known=self._known, symbols=symbols)
-        self._emergency_account = BinanceAccount(
-            rest=rest, known=self._known, symbols=symbols, lane=Lane.EXIT_READ
-        )
+
+        def account(lane: Lane) -> BinanceAccount:
+            return BinanceAccount(
+                rest=rest, known=self._known, mode=self._mode, symbols=symbols, lane=lane
+            )
+
+        self.batches = BinanceBatches(rest=rest, order=self._ordinary)
+        self._account = account(Lane.READ)
+        self._emergency_account = account(Lane.EXIT)
         self._instruments: dict[Symbol, Instrument] = {}
-        self._leverages: dict[Symbol, int] = {}
 
     @property
     def name(self) -> str:
@@ -105,13 +112,10 @@ class BinanceVenue:
         return self._emergency_account
 
     async def start(self) -> None:
-        """Compare clocks, read filters and limits, and make sure of one-way mode. Raises what a
-        read raises, and Refused for an account in hedge mode.
-        """
+        """Compare clocks, read filters, limits and the position mode. Raises what a read raises."""
         await self._rest.compare_clocks()
         await self.read_exchange()
-        if await self.is_hedged():
-            raise Refused("-4061", "the account is in hedge mode; Seawall needs one-way mode")
+        await self.settings.read_mode()
 
     async def read_exchange(self) -> None:
         """Take over filters and limits as they are today. A contract that cannot be read is not
@@ -150,7 +154,7 @@ class BinanceVenue:
         instrument = self.instrument(intent.symbol)
         check_kind(intent)
         check_filters(intent, instrument)
-        await self._use_leverage(intent.symbol, check_leverage(intent, instrument))
+        await self.settings.use_leverage(intent.symbol, check_leverage(intent, instrument))
 
         def before() -> None:
             reasons = self._final_check(approved)
@@ -173,17 +177,31 @@ class BinanceVenue:
         self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
     ) -> OrderAck:
         try:
-            if intent.kind is OrderKind.STOP_MARKET:
-                return await self._send_conditional(intent, lane, window_ms, before)
-            return await self._send_ordinary(intent, lane, window_ms, before)
+            return await self._send_once(intent, lane, window_ms, before)
         except Refused as refused:
-            if refused.code != DUPLICATE_ID_CODE:
+            if refused.code == DUPLICATE_ID_CODE:
+                return await self._standing(intent, refused)
+            if refused.code != WRONG_MODE_CODE:
                 raise
-            return await self._standing(intent, refused)
+        # The account's position mode is not what we took it for, so nothing was executed.
+        await self.settings.read_mode(lane)
+        return await self._send_once(intent, lane, window_ms, before)
 
-    async def _send_ordinary(
+    async def _send_once(
         self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
     ) -> OrderAck:
+        if intent.kind is OrderKind.STOP_MARKET:
+            return await self._send_conditional(intent, lane, window_ms, before)
+        return await self._send_ordinary(intent, lane, window_ms, before)
+
+    def _leg(self, intent: Intent) -> dict[str, str]:
+        """What makes the order one of its leg, or only reduce."""
+        if self._mode.is_hedged:
+            return {"positionSide": Leg.of(intent.side, reduce_only=intent.reduce_only).name}
+        return {"reduceOnly": "true"} if intent.reduce_only else {}
+
+    def _ordinary(self, intent: Intent) -> dict[str, str]:
+        """The parameters of an ordinary order."""
         parameters = {
             "symbol": intent.symbol,
             "side": intent.side.value,
@@ -194,11 +212,15 @@ class BinanceVenue:
         }
         if intent.price is not None:
             parameters.update(price=plain(intent.price), timeInForce="GTC")
-        if intent.reduce_only:
-            parameters["reduceOnly"] = "true"
+        parameters.update(self._leg(intent))
+        return parameters
+
+    async def _send_ordinary(
+        self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
+    ) -> OrderAck:
         answer = await self._rest.call(
             endpoints.PLACE,
-            parameters,
+            self._ordinary(intent),
             OrderAnswer,
             lane=lane,
             receive_window_ms=window_ms,
@@ -222,7 +244,7 @@ class BinanceVenue:
                 "quantity": plain(intent.quantity),
                 "triggerPrice": plain(intent.trigger_price or Decimal(0)),
                 "workingType": "CONTRACT_PRICE",
-                "reduceOnly": "true",
+                **self._leg(intent),
                 "clientAlgoId": intent.client_order_id,
             },
             AlgoAnswer,
@@ -314,18 +336,6 @@ class BinanceVenue:
         except (VenueError, TimeoutError):
             return 0
 
-    async def countdown_cancel_all(self, symbol: Symbol, *, seconds: float) -> None:
-        """The venue's dead-man's switch: cancel a symbol's ordinary orders unless this is called
-        again in time; 0 switches it off. Positions stay, and so may conditional orders.
-        """
-        milliseconds = round(seconds * 1000)
-        await self._rest.call(
-            endpoints.COUNTDOWN,
-            {"symbol": symbol, "countdownTime": str(milliseconds)},
-            CountdownAnswer,
-            lane=Lane.EXIT,
-        )
-
     # --- AccountReads ----------------------------------------------------------------------------
 
     async def positions(self) -> tuple[VenuePosition, ...]:
@@ -357,43 +367,6 @@ class BinanceVenue:
     def is_connected(self) -> bool:
         """Whether the private stream is up."""
         return self._stream.is_connected()
-
-    # --- settings of the account -----------------------------------------------------------------
-
-    async def is_hedged(self) -> bool:
-        """Whether the account holds long and short positions side by side."""
-        answer = await self._rest.call(endpoints.MODE, {}, ModeAnswer)
-        return answer.dual_side_position
-
-    async def use_one_way_mode(self) -> None:
-        """Set the account to one-way mode; Refused while there are positions or orders."""
-        try:
-            await self._rest.call(
-                endpoints.SET_MODE, {"dualSidePosition": "false"}, DoneAnswer, lane=Lane.ENTRY
-            )
-        except Refused as refused:
-            if refused.code not in NO_CHANGE_CODES:
-                raise
-
-    async def _use_leverage(self, symbol: Symbol, leverage: int) -> None:
-        """Set a symbol's leverage unless it is known to be so. The entry behind it has not been
-        sent, whatever becomes of this.
-        """
-        if self._leverages.get(symbol) == leverage:
-            return
-        self._leverages.pop(symbol, None)
-        try:
-            await self._rest.call(
-                endpoints.LEVERAGE,
-                {"symbol": symbol, "leverage": str(leverage)},
-                LeverageAnswer,
-                lane=Lane.ENTRY,
-            )
-        except OutcomeUnknown as error:
-            raise NotExecuted(
-                f"the entry was not sent: whether {symbol} has leverage {leverage} is unknown"
-            ) from error
-        self._leverages[symbol] = leverage
 
 
 __all__ = ["ENTRY_RECEIVE_WINDOW_MS", "BinanceVenue"]

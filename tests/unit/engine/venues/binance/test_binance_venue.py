@@ -290,10 +290,10 @@ async def test_the_dead_mans_switch_ends_orders_unless_it_is_renewed(
     desk: BinanceDesk, venue: BinanceVenue
 ) -> None:
     await venue.place(_approved(_limit(1)))
-    await venue.countdown_cancel_all(BTC, seconds=30)
-    await venue.countdown_cancel_all(BTC, seconds=0)
+    await venue.settings.count_down(BTC, seconds=30)
+    await venue.settings.count_down(BTC, seconds=0)
     assert len(await venue.open_orders()) == 1
-    await venue.countdown_cancel_all(BTC, seconds=0.05)
+    await venue.settings.count_down(BTC, seconds=0.05)
 
     async def is_empty() -> bool:
         return await venue.open_orders() == ()
@@ -350,16 +350,6 @@ async def test_the_leverage_is_set_once_and_an_unknown_one_sends_no_entry(
     assert desk.requests().count("POST /fapi/v1/leverage") == 2
     await venue.place(_approved(_limit(3, leverage=Decimal(7))))
     assert desk.exchange.venue.account.leverage[BTC] == 7
-
-
-async def test_an_account_in_hedge_mode_is_refused_in_words(desk: BinanceDesk) -> None:
-    desk.exchange.venue.set_hedged(True)
-    async with desk.adapter(is_started=False) as (venue, _):
-        with pytest.raises(Refused, match="one-way"):
-            await venue.start()
-        await venue.use_one_way_mode()
-        await venue.use_one_way_mode()  # No change is no error.
-        await venue.start()
 
 
 async def test_a_symbol_that_is_not_traded_can_be_closed_and_not_entered(
