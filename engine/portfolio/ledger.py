@@ -107,13 +107,9 @@ class Ledger:
     def plan_fill(self, fill: Fill, *, intent: Intent | None = None) -> FillPlan:
         """What a fill would do; changes nothing. `intent` names the strategy of a new trade."""
         require(fill.quantity > 0, f"fill {fill.execution_id} has no quantity")
-        require(
-            fill.fee_currency == self._currency or not fill.fee,
-            f"fee of {fill.execution_id} is in {fill.fee_currency}, not {self._currency}",
-        )
         held = self._held.get(fill.symbol)
         booked = book(
-            fill=fill,
+            fill=replace(fill, fee=self._fee_here(fill)),
             position=held.record if held else None,
             trade=held.trade if held else None,
             intent=intent,
@@ -139,9 +135,21 @@ class Ledger:
         return replace(
             totals,
             realised=totals.realised + booked.realised,
-            fees=totals.fees + fill.fee,
+            fees=totals.fees + self._fee_here(fill),
             loss_streak=streak,
+            fees_elsewhere=self._fees_elsewhere_after(fill),
         )
+
+    def _fee_here(self, fill: Fill) -> Decimal:
+        """What of its fee left the wallet of our currency."""
+        return fill.fee if fill.fee_currency == self._currency else ZERO
+
+    def _fees_elsewhere_after(self, fill: Fill) -> dict[str, Decimal]:
+        """Binance takes fees from a BNB wallet where its owner has asked for that."""
+        paid = self._totals.fees_elsewhere
+        if fill.fee_currency == self._currency or not fill.fee:
+            return paid
+        return {**paid, fill.fee_currency: paid.get(fill.fee_currency, ZERO) + fill.fee}
 
     def apply(self, plan: FillPlan) -> None:
         """Make a planned and committed fill part of the books."""
@@ -162,13 +170,14 @@ class Ledger:
             filled == plan.position.quantity,
             f"{symbol}: fills make {filled}, the position is {plan.position.quantity}",
         )
-        before = self._totals
+        self._totals = replace(self._totals, fees_elsewhere=self._fees_elsewhere_after(fill))
         self._book_totals(
-            realised=plan.realised, fees=fill.fee, loss_streak=plan.totals.loss_streak
+            realised=plan.realised, fees=self._fee_here(fill), loss_streak=plan.totals.loss_streak
         )
         require(
             self._totals.realised == plan.totals.realised
-            and before.fees + fill.fee == plan.totals.fees,
+            and self._totals.fees == plan.totals.fees
+            and self._totals.fees_elsewhere == plan.totals.fees_elsewhere,
             f"{symbol}: totals are not the ones that were committed",
         )
 

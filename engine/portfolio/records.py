@@ -32,6 +32,9 @@ class LedgerTotals(msgspec.Struct, frozen=True, kw_only=True):
     # The governor's base: initial capital, or the equity at a re-base by name.
     capital: Decimal
     loss_streak: int = 0
+    # Fees that were taken from the wallet of another asset, by asset, in that asset. They are in
+    # neither balance nor equity, which are of one currency.
+    fees_elsewhere: dict[str, Decimal] = {}
 
     @property
     def balance(self) -> Decimal:
