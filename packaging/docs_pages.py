@@ -182,7 +182,9 @@ def _command_lines(parser: argparse.ArgumentParser, name: str) -> list[str]:
 
 # What each key is for; a key without words here fails the page, and with it the tests.
 _KEY_WORDS: Mapping[str, str] = {
-    "engine.mode": "what the engine may touch; only `paper` can trade in this version",
+    "engine.mode": "what the engine may touch: `paper` nothing outside its folder; `live` trades "
+    "real orders at the venue, once START LIVE has been confirmed. `dry_run` is refused in this "
+    "version",
     "node.name": "this engine's name on the desk; part of Redis keys and client order ids",
     "redis.mode": "`auto`: the URL if there is one, else a private server if a server program is "
     "found, else standalone",
@@ -194,6 +196,11 @@ _KEY_WORDS: Mapping[str, str] = {
     "+set +hset +xinfo +xadd +xread +xrange +xrevrange +xtrim`",
     "redis.ca_file": "the authorities (PEM) that TLS trusts instead of the system's",
     "redis.stream_max_events": "length to which the node's stream is trimmed, acknowledged only",
+    "venue.name": "the exchange that `live` trades on",
+    "venue.environment": "its test environment, or the real one",
+    "venue.rest_url": "instead of the venue's own, for a simulator or a proxy: "
+    "`https://HOST[:PORT]`, or `http://` on this machine alone; together with `venue.stream_url`",
+    "venue.stream_url": "likewise for its streams: `wss://HOST[:PORT]`, or `ws://` on this machine",
     "market.feed": "where prices come from",
     "market.source": "the recorded file of a replay",
     "market.symbols": "markets of the simulated feed",

@@ -159,11 +159,15 @@ class Desk:
             hold_time_for(kernel, self.clock)
         self.market = ScriptedMarket(clock=self.clock, prices=self.prices)
         self.kernel = with_feed(kernel, self.market)
+        self.quieten(kernel)
+        self.kernel.parts.bus.subscribe(self.events.append, name="story")
+
+    def quieten(self, kernel: Kernel) -> None:
+        """The built-in strategy is silent unless it is wanted."""
         if not self._trades_itself:  # No channel, no entry, no age at which it leaves.
             kernel.parts.strategy._parameters = BreakoutParameters(
                 window=_NEVER, hold_s_max=_NEVER, entries_in_hand=0
             )
-        self.kernel.parts.bus.subscribe(self.events.append, name="story")
 
     async def open(self) -> None:
         """Build and start; returns when the first prices are known."""

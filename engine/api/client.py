@@ -99,7 +99,9 @@ class EngineClient(Protocol):
         """Switch the operator's reduce-only on or off."""
         ...
 
-    async def start(self, *, reason: str, author: str = "operator") -> CommandResult:
+    async def start(
+        self, *, reason: str, author: str = "operator", confirm_live: str = ""
+    ) -> CommandResult:
         """READY → RUNNING, or the unmet conditions."""
         ...
 

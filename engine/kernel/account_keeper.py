@@ -64,7 +64,11 @@ class AccountKeeper:
             self._tell_position(symbol, price)
 
     def judge(self) -> None:
-        """Let breaker and governor see the equity, then publish it."""
+        """Let breaker and governor see the equity, then publish it. Nothing to judge, and the
+        drawdown unknown, until the books are open.
+        """
+        if not self._ledger.is_open:
+            return
         account = self._ledger.account()
         # The judges first: nothing is told before a stop that is due has begun.
         self._breaker.on_equity(account.equity, account.peak, account.day_start_equity)

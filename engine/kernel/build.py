@@ -35,6 +35,7 @@ from engine.kernel.options import KernelOptions
 from engine.kernel.parts import Parts
 from engine.kernel.standing import HALTED, REDUCE_ONLY
 from engine.kernel.storage import open_storage
+from engine.kernel.venue_desk import VenueTransport, network
 from engine.model.events import Event, MarketTick
 from engine.model.limits import COMMAND_STOPS_REMEMBERED
 from engine.model.orders import OrderRecord, OrderTrigger
@@ -56,18 +57,24 @@ _log = logging.getLogger(__name__)
 
 
 async def build_kernel(
-    options: KernelOptions, *, clock: Clock, vault: KeyVault | None = None
+    options: KernelOptions,
+    *,
+    clock: Clock,
+    vault: KeyVault | None = None,
+    transport: VenueTransport | None = None,
 ) -> Kernel:
     """Open the data directory and build everything; `Kernel.start` makes it live.
 
-    `vault` holds the desk key where the environment has none: the operating system's keyring unless
-    given. Raises DataDirectoryInUse, StoreError, ConfigurationError, PolicyInvalid; nothing stays
-    open then.
+    `vault` holds the keys that the environment has not: the operating system's keyring unless
+    given. `transport` carries what goes to an exchange: the network unless given. Raises
+    DataDirectoryInUse, StoreError, ConfigurationError, PolicyInvalid; nothing stays open then.
     """
     storage = await open_storage(
         DataDirectory(options.data_dir), configuration=options.effective, clock=clock
     )
-    builder = _Builder(options, storage, clock, vault or KeyringVault())
+    builder = _Builder(
+        options, storage, clock, vault or KeyringVault(), transport or network(clock)
+    )
     try:
         return await builder.build()
     except BaseException:
@@ -205,7 +212,7 @@ class _Builder(Foundations):
                 permission=self.gatekeeper.permission,
                 size_entry=self.gatekeeper.size_entry,
                 profile=self.policy.active,
-                instrument=self.venue.instrument,
+                instrument=self.venue.exit_instrument,
             ),
             hooks=self._hooks(),
             tasks=self.tasks,

@@ -83,8 +83,10 @@ class LocalClient:
     ) -> CommandResult:
         return await self._commands.reduce_only(on=on, reason=reason, author=author)
 
-    async def start(self, *, reason: str, author: str = "operator") -> CommandResult:
-        return await self._commands.start(reason=reason, author=author)
+    async def start(
+        self, *, reason: str, author: str = "operator", confirm_live: str = ""
+    ) -> CommandResult:
+        return await self._commands.start(reason=reason, author=author, confirm_live=confirm_live)
 
     async def reset(self, request: ResetRequest) -> CommandResult:
         return await self._reset.reset(request)

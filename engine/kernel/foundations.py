@@ -18,15 +18,17 @@ from engine.kernel.backup_keeper import BackupKeeper
 from engine.kernel.desk_emergency import DeskEmergency
 from engine.kernel.gatekeeper import Gatekeeper
 from engine.kernel.kernel import Kernel
-from engine.kernel.keys import FoundKey, find_desk_key, read_desk_key
+from engine.kernel.keys import FoundKey, find_api_key, find_desk_key, read_desk_key
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
 from engine.kernel.recovery import recovery_parts
+from engine.kernel.standing import BOOKS_OPENED
 from engine.kernel.storage import Storage
 from engine.kernel.taken_back import Rebuilding
 from engine.kernel.taking_back import TakingBack
-from engine.kernel.venue_desk import VenueDesk, open_venue
+from engine.kernel.venue_desk import VenueDesk, VenueNeeds, VenueTransport, open_venue
+from engine.model.api_key import ApiKey
 from engine.model.desk_key import DeskKey
 from engine.policy import DeskPolicy, PolicyStore, StateDatabaseAuthority
 from engine.portfolio import Ledger
@@ -83,9 +85,15 @@ class Foundations:
     kernel: Kernel
 
     def __init__(
-        self, options: KernelOptions, storage: Storage, clock: Clock, vault: KeyVault
+        self,
+        options: KernelOptions,
+        storage: Storage,
+        clock: Clock,
+        vault: KeyVault,
+        transport: VenueTransport,
     ) -> None:
         self.options = options
+        self.transport = transport
         self.vault = vault
         self.configuration = options.effective
         self.storage = storage
@@ -189,11 +197,13 @@ class Foundations:
             stopwatch=read_stopwatch_ns,
             rebuilding=Rebuilding(
                 state=storage.open_state,
-                initial=configuration.paper.initial_balance,
+                initial=(
+                    configuration.paper.initial_balance if wiring.is_paper(configuration) else None
+                ),
                 currency=wiring.CURRENCY,
                 node=configuration.node.name,
                 latched=latch.latched or bool(latch.damage),
-                live=False,
+                live=not wiring.is_paper(configuration),
                 now_ns=self.clock.now_ns(),
             ),
         ).run()
@@ -202,8 +212,15 @@ class Foundations:
         self.venue = await open_venue(
             configuration=self.configuration,
             directory=self.storage.directory,
-            clock=self.clock,
-            final_check=lambda approved: self.gatekeeper.final_check(approved),
+            needs=VenueNeeds(
+                clock=self.clock,
+                chance=Chance(seed=self.configuration.market.seed, name="venue"),
+                tasks=self.tasks,
+                final_check=lambda approved: self.gatekeeper.final_check(approved),
+                books_opened_ns=int(self.storage.open_state.standing.get(BOOKS_OPENED, "0")),
+            ),
+            key=await self._venue_key(),
+            transport=self.transport,
         )
         self.ledger = wiring.ledger(
             self.storage, self.configuration, self.ids, self.venue, self.clock
@@ -212,6 +229,15 @@ class Foundations:
             bus=self.bus, clock=self.clock, stamper=self.stamper, venue=self.venue
         )
         self.feed = wiring.feed(self.options, self.configuration, self.clock, self.venue)
+
+    async def _venue_key(self) -> ApiKey | None:
+        """The exchange's key; ConfigurationError when there is none. Paper needs none."""
+        if wiring.is_paper(self.configuration):
+            return None
+        name, account = self.configuration.venue.name, self.configuration.node.name
+        found = await find_api_key(os.environ, self.vault, name, account)
+        _log.info("key for %s: %s", name, found.why)
+        return found.key
 
     def _stop_and_mode(self) -> None:
         self.stop = EmergencyStop(
@@ -222,7 +248,7 @@ class Foundations:
             ),
             account=KnownAccount(
                 exposures=lambda: wiring.exposures(self.ledger, self.execution, self.market),
-                instrument=self.venue.instrument,
+                instrument=self.venue.exit_instrument,
             ),
             latch=self.storage.latch,
             identity=StopIdentity(
@@ -269,7 +295,7 @@ class Foundations:
             announce=lambda event: announce(self.bus, event, journaled=True),
             emergency=self.desk_emergency,
             loosening_refused=lambda: wiring.loosening_refused(self.stop, self.breaker),
-            live=False,
+            live=not wiring.is_paper(self.configuration),
             node=node,
         )
         await self.policy.open(lambda: wiring.first_policy(self.configuration, self.clock))

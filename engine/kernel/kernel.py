@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
+from engine.kernel.first_books import FirstBooks
 from engine.kernel.parts import Parts
 from engine.kernel.retention import Retention
 from engine.kernel.standing import NEEDS_START
@@ -56,6 +57,9 @@ class Kernel:
         self._began_ns = parts.stopwatch()
         self._started = False
         self._alarm_watch = AlarmWatch(parts=parts)
+        self._books = FirstBooks(parts=parts)
+        self._standby_why = ""
+        self._failed = ("", "")
         # What went wrong inside this process; a run with any is not ok.
         self.faults = faults
 
@@ -74,14 +78,12 @@ class Kernel:
         await self._step("link", self._link)
         if parts.storage.loss is not None:
             self._tell_loss(parts.storage.loss)
-        reconciled = await self._step("reconcile", self._reconcile)
+        is_ready = await self._meet_venue()
         self._started = True
         parts.account.judge()
         self._start_tasks()
-        if not reconciled:
-            parts.mode.go(
-                EngineState.STANDBY, "the venue has not answered the first reconciliation"
-            )
+        if not is_ready:
+            self._stand_by()
             parts.tasks.spawn("standby", self._leave_standby())
             return
         self._open_gate()
@@ -97,8 +99,17 @@ class Kernel:
             )
 
     async def _step(self, name: str, step: Callable[[], Awaitable[bool]]) -> bool:
+        """One step of the start, told of; one that fails again for the same reason tells nothing
+        new, for a venue may be away for a day.
+        """
         began = self._parts.stopwatch()
         ok = await step()
+        why = "" if ok else self._standby_why
+        if why and self._failed == (name, why):
+            return False
+        self._failed = (name, why)
+        if why:
+            _log.warning("the start, step %s: %s", name, why)
         self._parts.bus.emit(
             RecoveryStep(
                 **self._parts.stamper(),
@@ -133,25 +144,54 @@ class Kernel:
             self._parts.clock_jump.settle()
             self._parts.alarms.clear_alarm("CLOCK_JUMP")
 
+    async def _meet_venue(self) -> bool:
+        """From the first request to books that are the venue's own; the first failure ends it."""
+        return await self._step("venue", self._connect) and await self._step(
+            "reconcile", self._reconcile
+        )
+
+    async def _connect(self) -> bool:
+        """Clocks and filters, then the books (once), then the private stream: no update is heard
+        before there are books to put it in.
+        """
+        venue = self._parts.venue
+        return await self._asked(venue.start, self._books.open, venue.listen)
+
     async def _reconcile(self) -> bool:
+        return await self._asked(self._parts.execution.reconciliation.run, self._books.settle)
+
+    async def _asked(self, *questions: Callable[[], Awaitable[object]]) -> bool:
+        """Whether the venue answered them all; what it did not say is the reason of standby."""
         try:
-            await self._parts.execution.reconciliation.run()
-        except (VenueError, TimeoutError) as error:
-            _log.warning("reconciliation at the start: %s", error)
+            for question in questions:
+                await question()
+        except (VenueError, TimeoutError, StoreError) as error:
+            self._standby_why = str(error) or "no answer in time"
             return False
         return True
 
+    def _stand_by(self) -> None:
+        parts = self._parts
+        why = f"{parts.venue.name} is not ready: {self._standby_why}"
+        parts.mode.go(EngineState.STANDBY, why)
+
     async def _leave_standby(self) -> None:
-        while not await self._step("reconcile", self._reconcile):
+        while not await self._meet_venue():
+            self._stand_by()
             await self._parts.clock.sleep(_RETRY_S)
+        self._parts.account.judge()
         self._open_gate()
 
     def _open_gate(self) -> None:
-        """Paper trades by itself, except after a reset: then it waits for START, over restarts."""
+        """Paper trades by itself, except after a reset: then it waits for START, over restarts.
+        Live never does: it waits for START LIVE in every run.
+        """
         parts = self._parts
         standing = parts.storage.open_state.standing
         if NEEDS_START in standing or parts.stop.is_latched():
             parts.mode.go(EngineState.READY, standing.get(NEEDS_START, "waiting for a reset"))
+        elif parts.options.effective.engine.mode == "live":
+            parts.mode.go(EngineState.READY, "live: waiting for START LIVE")
         else:
             parts.mode.go(EngineState.RUNNING, "paper trading")
 

@@ -78,16 +78,20 @@ class OperatorCommands:
         self._parts.mode.set_operator_reduce_only(why)
         return self.result(ok=True, message="reduce only is " + ("on" if on else "off"))
 
-    async def start(self, *, reason: str, author: str) -> CommandResult:
-        """READY → RUNNING when every condition is met; already running is fine."""
+    async def start(self, *, reason: str, author: str, confirm_live: str = "") -> CommandResult:
+        """READY → RUNNING when every condition is met; already running is fine. Live takes the
+        account's name as a confirmation, in every run anew.
+        """
         mode = self._parts.mode
         if mode.base is EngineState.RUNNING and mode.state is not EngineState.LATCHED:
             return self.result(ok=True, message="already running")
-        unmet = tuple(entry for entry in self._start_conditions() if not entry.met)
+        conditions = (*self._start_conditions(), *self._confirmation(confirm_live))
+        unmet = tuple(entry for entry in conditions if not entry.met)
         if unmet:
             return self.result(ok=False, message="not started", unmet=unmet)
         await self._remember(NEEDS_START, None)
-        await self._audit(author, "start", reason)
+        is_live = self._parts.options.effective.engine.mode == "live"
+        await self._audit(author, f"start live {confirm_live}" if is_live else "start", reason)
         # The stop may have been pressed while the disk was busy: it wins.
         if mode.state is EngineState.LATCHED:
             await self._remember(NEEDS_START, "the stop was pressed during START")
@@ -96,6 +100,18 @@ class OperatorCommands:
         # Whoever starts has looked at what a restored database may lack.
         self._parts.alarms.clear_alarm("DATABASE_RESTORED")
         return self.result(ok=True, message="running")
+
+    def _confirmation(self, confirm_live: str) -> tuple[Condition, ...]:
+        """Nothing where no money is at risk."""
+        configuration = self._parts.options.effective
+        if configuration.engine.mode != "live":
+            return ()
+        account = configuration.node.name
+        if confirm_live == account:
+            return (Condition(condition="live_confirmed", met=True, why=""),)
+        said = f"not {confirm_live!r}" if confirm_live else "which was not given"
+        why = f"real orders need the account's name, {account!r}, {said}"
+        return (Condition(condition="live_confirmed", met=False, why=why),)
 
     async def acknowledge_alarm(self, alarm_id: str) -> CommandResult:
         known = self._parts.alarms.acknowledge(alarm_id)

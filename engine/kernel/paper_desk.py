@@ -62,6 +62,9 @@ class PaperDesk(PaperVenue):
     def instrument(self, symbol: Symbol) -> Instrument:
         return paper_instrument(symbol)
 
+    def exit_instrument(self, symbol: Symbol) -> Instrument:
+        return paper_instrument(symbol)
+
     async def read_mark(self, symbol: Symbol) -> Decimal | None:
         """Its own last price: its market is the feed, so a silent feed stays silent."""
         for position in await self.positions():
@@ -69,12 +72,29 @@ class PaperDesk(PaperVenue):
                 return position.mark_price
         return None
 
+    @property
+    def receive_window_ms(self) -> int | None:
+        """It lives in our process, by our clock."""
+        return None
+
+    def clock_offset_ms(self) -> float | None:
+        return None
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
+    def open_books(self, opened_ns: int) -> None:
+        """Both books begin together, with the capital of the configuration."""
+
     async def open(self) -> None:
         """Read the books. Before `start`: the ledger and the feed go on from its last marks."""
         await super().start()
 
     async def start(self) -> None:
         """Nothing is left to do."""
+
+    async def listen(self) -> None:
+        """Its stream is up since `open`."""
 
     async def close(self) -> None:
         """Put the last marks on disk, end the stream, close the file."""

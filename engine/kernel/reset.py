@@ -45,6 +45,8 @@ class ResetDesk:
     def would_trip_again(self) -> tuple[str, ...]:
         """Measures that would trip again at once, by the names a reset re-bases them with."""
         parts = self._parts
+        if not parts.ledger.is_open:
+            return ()
         account = parts.ledger.account()
         found = parts.breaker.would_trip(
             equity=account.equity,

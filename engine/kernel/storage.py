@@ -40,6 +40,9 @@ from engine.model.errors import DatabaseCorrupt
 from engine.ports import Clock
 from engine.trade_state import LossNote, OpenState, TradeStore
 
+# 2020-01-01 in UTC seconds: counting from here keeps a number short.
+_EPOCH_S = 1_577_836_800
+
 
 @dataclass(slots=True, kw_only=True)
 class Storage:
@@ -89,7 +92,11 @@ async def _open(
     latch = LatchFile(directory.latch)
     was_new = directory.is_new and not directory.latch.exists()
     latch_state = (
-        latch.create_armed(generation=1, owner=owner, written_ns=clock.now_ns())
+        latch.create_armed(
+            generation=first_generation(configuration, clock.now_ns()),
+            owner=owner,
+            written_ns=clock.now_ns(),
+        )
         if was_new
         else latch.read()
     )
@@ -134,6 +141,16 @@ async def _open(
         was_new=was_new,
         loss=loss or database.loss,
     )
+
+
+def first_generation(configuration: Configuration, now_ns: int) -> int:
+    """The generation of a new data directory. An exchange remembers the orders of whatever
+    directory the account was traded from before: the minutes since 2020 are above any of those, so
+    that no order id is used twice. The paper venue is as new as its directory.
+    """
+    if configuration.engine.mode == "paper":
+        return 1
+    return max(1, (now_ns // 1_000_000_000 - _EPOCH_S) // 60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,4 +251,4 @@ class _Opener:
         return loss
 
 
-__all__ = ["Storage", "open_storage"]
+__all__ = ["Storage", "first_generation", "open_storage"]

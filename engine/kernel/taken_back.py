@@ -77,7 +77,7 @@ class Rebuilding:
         self,
         *,
         state: OpenState,
-        initial: Decimal,
+        initial: Decimal | None,
         currency: str,
         node: str,
         latched: bool,

@@ -8,17 +8,30 @@ the stop must not wait for anything. Prices in account currency, offsets in mill
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
 from engine.kernel.data_directory import DataDirectory
+from engine.kernel.exchange_desk import ExchangeDesk, ExchangeParts
 from engine.kernel.paper_desk import open_paper
+from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
+from engine.model.errors import require
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
 from engine.model.values import Side
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
+from engine.runtime import Chance, Tasks
+from engine.venues.binance.addresses import binance_addresses
+from engine.venues.binance.endpoints import POOLS as BINANCE_POOLS
+from engine.venues.binance.rest import BinanceRest
+from engine.venues.binance.user_stream import BinanceUserStream
+from engine.venues.binance.venue import ENTRY_RECEIVE_WINDOW_MS, BinanceVenue
+from engine.venues.transport.http import Connections, HttpConnections
+from engine.venues.transport.rate_limits import RateLimits
+from engine.venues.transport.stream import OpenSocket, open_websocket
 
 
 class VenueDesk(Protocol):
@@ -55,6 +68,10 @@ class VenueDesk(Protocol):
         """The filters of a contract; Refused for one that the venue does not list (yet)."""
         ...
 
+    def exit_instrument(self, symbol: Symbol) -> Instrument:
+        """The best filters known, for what only reduces: never raises."""
+        ...
+
     async def read_mark(self, symbol: Symbol) -> Decimal | None:
         """The venue's own mark of an open position, where the feed is silent."""
         ...
@@ -82,27 +99,125 @@ class VenueDesk(Protocol):
         """Whether the private stream is up."""
         ...
 
+    # --- clocks, books, life ---------------------------------------------------------------------
+
+    @property
+    def receive_window_ms(self) -> int | None:
+        """How old an entry may be when it arrives; None where the venue's clock is ours."""
+        ...
+
+    def clock_offset_ms(self) -> float | None:
+        """How far the venue's clock is ahead of ours; None until measured, or where it is ours."""
+        ...
+
+    def now_ns(self) -> int:
+        """The venue's time."""
+        ...
+
+    def open_books(self, opened_ns: int) -> None:
+        """Our books begin at this time of the venue: no earlier execution is read."""
+        ...
+
     async def start(self) -> None:
-        """Make it ready to trade; raises what a request raises, and may be called again then."""
+        """Make it ready for requests; raises what a request raises, and is called again then."""
+        ...
+
+    async def listen(self) -> None:
+        """Bring the private stream up; likewise. After `start`."""
         ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueTransport:
+    """How bytes get to a venue: over the network, or in memory to a simulated one."""
+
+    connections: Callable[[str], Connections]
+    open_socket: OpenSocket
+
+
+def network(clock: Clock) -> VenueTransport:
+    """Real connections."""
+    return VenueTransport(
+        connections=lambda url: HttpConnections(base_url=url, clock=clock),
+        open_socket=open_websocket,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueNeeds:
+    """What any desk is built of."""
+
+    clock: Clock
+    chance: Chance
+    tasks: Tasks
+    final_check: FinalCheck
+    books_opened_ns: int
 
 
 async def open_venue(
     *,
     configuration: Configuration,
     directory: DataDirectory,
-    clock: Clock,
-    final_check: FinalCheck,
+    needs: VenueNeeds,
+    key: ApiKey | None,
+    transport: VenueTransport,
 ) -> VenueDesk:
-    """The desk that the configuration asks for; raises StoreError, ConfigurationError."""
-    return await open_paper(
-        path=directory.paper_db,
-        clock=clock,
-        settings=configuration.paper,
-        final_check=final_check,
+    """The desk that the configuration asks for, not started yet; an exchange needs a `key`.
+
+    Raises StoreError, ConfigurationError.
+    """
+    if configuration.engine.mode == "paper":
+        return await open_paper(
+            path=directory.paper_db,
+            clock=needs.clock,
+            settings=configuration.paper,
+            final_check=needs.final_check,
+        )
+    require(key is not None, "an exchange without a key")
+    assert key is not None
+    return ExchangeDesk(
+        parts=_binance(configuration, needs, key, transport),
+        clock=needs.clock,
+        tasks=needs.tasks,
+        books_opened_ns=needs.books_opened_ns,
     )
 
 
-__all__ = ["VenueDesk", "open_venue"]
+def _binance(
+    configuration: Configuration, needs: VenueNeeds, key: ApiKey, transport: VenueTransport
+) -> ExchangeParts:
+    urls = binance_addresses(configuration.venue)
+    connections = transport.connections(urls.rest_url)
+    rest = BinanceRest(
+        clock=needs.clock,
+        key=key,
+        connections=connections,
+        limits=RateLimits(clock=needs.clock, pools=BINANCE_POOLS),
+    )
+    stream = BinanceUserStream(
+        clock=needs.clock,
+        chance=needs.chance,
+        tasks=needs.tasks,
+        rest=rest,
+        stream_url=urls.stream_url,
+        open_socket=transport.open_socket,
+    )
+    venue = BinanceVenue(
+        clock=needs.clock,
+        rest=rest,
+        symbols=tuple(Symbol(name) for name in configuration.market.symbols),
+        final_check=needs.final_check,
+        stream=stream,
+    )
+    return ExchangeParts(
+        venue=venue,
+        rest=rest,
+        stream=stream,
+        connections=connections,
+        receive_window_ms=ENTRY_RECEIVE_WINDOW_MS,
+    )
+
+
+__all__ = ["VenueDesk", "VenueNeeds", "VenueTransport", "network", "open_venue"]

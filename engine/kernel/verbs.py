@@ -124,7 +124,11 @@ class Verbs:
 
     async def _start(self, args: Mapping[str, Any]) -> dict[str, Any]:
         return result_json(
-            await self._client.start(reason=_text(args, "reason"), author=_author(args))
+            await self._client.start(
+                reason=_text(args, "reason"),
+                author=_author(args),
+                confirm_live=_text(args, "confirm_live"),
+            )
         )
 
     async def _reset(self, args: Mapping[str, Any]) -> dict[str, Any]:

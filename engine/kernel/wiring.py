@@ -39,6 +39,7 @@ from engine.model.ids import Symbol
 from engine.model.policy import PolicyDocument, seeded
 from engine.model.records import AlarmRecord, EquityMark
 from engine.model.snapshots import EngineState
+from engine.model.values import ZERO
 from engine.policy import read_policy_file
 from engine.portfolio import AccountView, Ledger, LedgerTotals
 from engine.ports import Clock, MarketFeed
@@ -72,7 +73,8 @@ def ledger(
 ) -> Ledger:
     state = storage.open_state
     ledger = Ledger(
-        initial=configuration.paper.initial_balance,
+        # An exchange's wallet is not known yet: the first start reads it.
+        initial=configuration.paper.initial_balance if is_paper(configuration) else None,
         ids=ids,
         now_ns=clock.now_ns(),
         currency=CURRENCY,
@@ -108,10 +110,20 @@ def feed(
     )
 
 
+def is_paper(configuration: Configuration) -> bool:
+    """Whether the paper venue's books are traded, and not an exchange's account."""
+    return configuration.engine.mode == "paper"
+
+
 def first_policy(configuration: Configuration, clock: Clock) -> PolicyDocument:
+    """From the file that the configuration names, else seeded; where the capital is not known yet,
+    with limits of zero, which let nothing through.
+    """
+    live = not is_paper(configuration)
     if configuration.policy.file:
-        return read_policy_file(Path(configuration.policy.file), live=False, ts_ns=clock.now_ns())
-    return seeded(configuration.paper.initial_balance, live=False, ts_ns=clock.now_ns())
+        return read_policy_file(Path(configuration.policy.file), live=live, ts_ns=clock.now_ns())
+    capital = ZERO if live else configuration.paper.initial_balance
+    return seeded(capital, live=live, ts_ns=clock.now_ns())
 
 
 def governor_record(standing: dict[str, str]) -> GovernorRecord:
@@ -209,6 +221,7 @@ __all__ = [
     "feed",
     "first_policy",
     "governor_record",
+    "is_paper",
     "ledger",
     "loop_ns",
     "loosening_refused",

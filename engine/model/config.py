@@ -11,6 +11,7 @@ import re
 import tomllib
 from decimal import Decimal
 from typing import Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,10 +20,12 @@ from engine.model.ids import node_name
 from engine.model.redis_url import parse_redis_url, redacted
 
 Mode = Literal["paper", "dry_run", "live"]
+# Name, generation (minutes since 2020), fence and number fit into the 36 characters of an id.
+NODE_LENGTH_MAX_AT_EXCHANGE = 10
 
 
 class EngineSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[engine]`. Only paper is built."""
+    """`[engine]`. `live` trades real orders at the venue, once START LIVE has been confirmed."""
 
     mode: Mode = "paper"
 
@@ -50,6 +53,20 @@ class RedisSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             f"RedisSection(mode={self.mode!r}, url={redacted(self.url)!r},"
             f" ca_file={self.ca_file!r}, stream_max_events={self.stream_max_events})"
         )
+
+
+class VenueSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[venue]`: the exchange, and whether its real or its test environment is meant.
+
+    `rest_url` and `stream_url` take the place of the venue's own addresses (a simulator or a
+    proxy): both or neither, `https` and `wss` without a path, plain `http` and `ws` on this machine
+    alone.
+    """
+
+    name: Literal["binance"] = "binance"
+    environment: Literal["testnet", "live"] = "testnet"
+    rest_url: str = ""
+    stream_url: str = ""
 
 
 class MarketSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +133,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     engine: EngineSection = EngineSection()
     node: NodeSection = NodeSection()
     redis: RedisSection = RedisSection()
+    venue: VenueSection = VenueSection()
     market: MarketSection = MarketSection()
     paper: PaperSection = PaperSection()
     policy: PolicySection = PolicySection()
@@ -195,10 +213,52 @@ def _check_redis(section: RedisSection) -> None:
         raise ConfigurationError("redis.ca_file", "is for TLS: redis.url must begin with rediss")
 
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _check_url(field: str, text: str, plain: str, secure: str) -> None:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(field, f"is no address: {error}") from error
+    if parts.scheme not in {plain, secure} or not host:
+        raise ConfigurationError(field, f"must be {secure}://host or {secure}://host:port")
+    if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ConfigurationError(field, "takes scheme, host and port, and nothing more")
+    if parts.scheme == plain and host not in _LOOPBACK:
+        words = f"a venue is spoken to over TLS ({secure}); {plain} is for this machine alone"
+        raise ConfigurationError(field, words)
+
+
+def _check_venue(section: VenueSection) -> None:
+    if bool(section.rest_url) != bool(section.stream_url):
+        missing = "stream_url" if section.rest_url else "rest_url"
+        raise ConfigurationError(
+            f"venue.{missing}", "must be set too: requests and streams go to one venue"
+        )
+    if section.rest_url:
+        _check_url("venue.rest_url", section.rest_url, "http", "https")
+        _check_url("venue.stream_url", section.stream_url, "ws", "wss")
+
+
+def _check_mode(configuration: Configuration) -> None:
+    mode, feed = configuration.engine.mode, configuration.market.feed
+    if mode == "dry_run":
+        raise ConfigurationError("engine.mode", "'paper' and 'live' can trade in this version")
+    node = configuration.node.name
+    if mode != "paper" and len(node) > NODE_LENGTH_MAX_AT_EXCHANGE:
+        words = f"at most {NODE_LENGTH_MAX_AT_EXCHANGE} characters at an exchange, not {len(node)}"
+        raise ConfigurationError("node.name", f"{words}: it is part of every order's id")
+    if mode == "live" and feed in {"simulated", "replay"}:
+        words = f"live orders follow the venue's own prices, not a {feed} market"
+        raise ConfigurationError("market.feed", words)
+
+
 def check(configuration: Configuration) -> None:
     """Check ranges and cross-field rules; raises ConfigurationError at the first fault."""
-    if configuration.engine.mode != "paper":
-        raise ConfigurationError("engine.mode", "only 'paper' can trade in this version")
+    _check_mode(configuration)
+    _check_venue(configuration.venue)
     try:
         node_name(configuration.node.name)
     except ValueError as error:
@@ -230,6 +290,7 @@ __all__ = [
     "PaperSection",
     "PolicySection",
     "RedisSection",
+    "VenueSection",
     "check",
     "parse",
 ]

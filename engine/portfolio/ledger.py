@@ -50,23 +50,32 @@ class _Held:
 class Ledger:
     """The one set of books of the engine."""
 
-    def __init__(self, *, initial: Decimal, ids: IdSource, now_ns: int, currency: str) -> None:
-        require(initial > 0, f"initial capital must be above zero, not {initial}")
+    def __init__(
+        self, *, initial: Decimal | None, ids: IdSource, now_ns: int, currency: str
+    ) -> None:
+        """Without `initial` the books wait to be opened (`open_with`): the venue has not said yet
+        what its wallet holds.
+        """
         self._ids = ids
         self._currency = currency
         self._held: dict[Symbol, _Held] = {}
         self._unrealised = ZERO
-        self._peak = initial
+        self._peak = ZERO
         self._sequence = 0
-        self._take_totals(
-            LedgerTotals(
-                initial=initial,
-                peak=initial,
-                day=now_ns // _DAY_NS,
-                day_start_equity=initial,
-                capital=initial,
-            )
-        )
+        self._take_totals(_totals_of(ZERO, now_ns // _DAY_NS))
+        if initial is not None:
+            self.open_with(initial, now_ns)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is known what the account began with."""
+        return self._totals.initial > 0
+
+    def open_with(self, initial: Decimal, now_ns: int) -> None:
+        """Begin the books with this capital; once, and before anything is booked."""
+        require(initial > 0, f"initial capital must be above zero, not {initial}")
+        require(not self.is_open and not self._sequence, "the books are open already")
+        self._take_totals(_totals_of(initial, now_ns // _DAY_NS))
 
     def restore(
         self,
@@ -106,6 +115,7 @@ class Ledger:
 
     def plan_fill(self, fill: Fill, *, intent: Intent | None = None) -> FillPlan:
         """What a fill would do; changes nothing. `intent` names the strategy of a new trade."""
+        require(self.is_open, "a fill before the books are open")
         require(fill.quantity > 0, f"fill {fill.execution_id} has no quantity")
         held = self._held.get(fill.symbol)
         booked = book(
@@ -303,6 +313,8 @@ class Ledger:
     @property
     def drawdown(self) -> Decimal:
         """Loss from the peak as a positive fraction of it."""
+        if not self._peak:
+            return ZERO  # Not open yet.
         return (self._peak - self._equity) / self._peak
 
     @property
@@ -374,6 +386,12 @@ class Ledger:
             "equity": plain(self._equity),
             "positions": [_position_row(held) for held in self._held.values()],
         }
+
+
+def _totals_of(initial: Decimal, day: int) -> LedgerTotals:
+    return LedgerTotals(
+        initial=initial, peak=initial, day=day, day_start_equity=initial, capital=initial
+    )
 
 
 def _position_row(held: _Held) -> dict[str, str]:

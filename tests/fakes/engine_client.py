@@ -605,9 +605,11 @@ class FakeEngineClient:
         )
         return self._answer("reduce_only", asked={"on": on})
 
-    async def start(self, *, reason: str, author: str = "operator") -> CommandResult:
+    async def start(
+        self, *, reason: str, author: str = "operator", confirm_live: str = ""
+    ) -> CommandResult:
         self.alter(state=EngineState.RUNNING)
-        return self._answer("start", asked={"reason": reason})
+        return self._answer("start", asked={"reason": reason, "confirm_live": confirm_live})
 
     def reset_conditions(self, request: ResetRequest) -> tuple[Condition, ...]:
         return self.now.reset_conditions

@@ -28,7 +28,36 @@ def test_money_is_exact() -> None:
         ('[redis]\nmode = "url"', "redis.url", "redis://"),
         ('[redis]\nurl = "http://x"', "redis.url", "must begin with"),
         ('[node]\nname = "A B"', "node.name", "lower-case"),
-        ('[engine]\nmode = "live"', "engine.mode", "only 'paper'"),
+        ('[engine]\nmode = "dry_run"', "engine.mode", "'paper' and 'live'"),
+        ('[engine]\nmode = "live"', "market.feed", "not a simulated market"),
+        (
+            '[engine]\nmode = "live"\n[node]\nname = "much-too-long"',
+            "node.name",
+            "at most 10 characters",
+        ),
+        ('[venue]\nname = "kraken"', "venue.name", "must be one of"),
+        ('[venue]\nkey = "x"', "venue.key", "takes name, environment"),
+        ('[venue]\nrest_url = "https://v.example"', "venue.stream_url", "must be set too"),
+        (
+            '[venue]\nrest_url = "http://v.example"\nstream_url = "wss://v.example"',
+            "venue.rest_url",
+            "over TLS (https)",
+        ),
+        (
+            '[venue]\nrest_url = "https://v.example"\nstream_url = "ws://v.example"',
+            "venue.stream_url",
+            "over TLS (wss)",
+        ),
+        (
+            '[venue]\nrest_url = "https://v.example/api"\nstream_url = "wss://v.example"',
+            "venue.rest_url",
+            "nothing more",
+        ),
+        (
+            '[venue]\nrest_url = "v.example"\nstream_url = "wss://v.example"',
+            "venue.rest_url",
+            "must be https://host",
+        ),
         ("[paper]\ninitial_balance = 0", "paper.initial_balance", "above 0"),
         ('[market]\nfeed = "replay"', "market.source", "recorded file"),
         ("[market]\nsymbols = []", "market.symbols", "at least one"),
@@ -40,6 +69,11 @@ def test_a_mistake_names_its_field(text: str, field: str, words: str) -> None:
         parse(text)
     assert caught.value.field == field
     assert words in caught.value.problem
+
+
+def test_a_simulator_on_this_machine_needs_no_tls() -> None:
+    urls = 'rest_url = "http://127.0.0.1:8080"\nstream_url = "ws://localhost:8081"'
+    assert parse(f"[venue]\n{urls}").venue.rest_url == "http://127.0.0.1:8080"
 
 
 def test_broken_toml_is_said_plainly() -> None:

@@ -1,0 +1,263 @@
+"""An exchange as the kernel's desk: its adapter, its private stream, and what keeps them good.
+
+`start` compares clocks and reads filters and limits, `listen` brings the private stream up; either
+raises the venue's error and is called again by whoever opens the gate. From the first `start` on
+the emergency lane is kept warm, whether or not the venue answered, so that a stop finds its way as
+soon as there is one. Once started, clocks are compared every minute and filters read every hour;
+for exits a contract that the venue no longer lists keeps the filters that it had. Executions of
+before our books were opened are the venue's own affair and never read. Offsets in milliseconds,
+positive when the venue's clock is ahead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from engine.model.errors import NotExecuted, Refused, VenueError
+from engine.model.ids import ClientOrderId, Symbol
+from engine.model.instrument import Instrument, paper_instrument
+from engine.model.orders import Fill
+from engine.model.values import Side
+from engine.model.venue import VenueBalance, VenueOrder, VenuePosition
+from engine.ports import AccountReads, Clock, Exits, OrderEntry, Streams
+from engine.runtime import Tasks, within
+from engine.venues.transport.http import Connections
+
+_log = logging.getLogger(__name__)
+_START_S = 20.0
+_STREAM_S = 10.0
+_STREAM_LOOK_S = 0.05
+_CLOCKS_EVERY_S = 60.0
+_FILTERS_EVERY = 60
+_NS_PER_MS = 1_000_000
+
+
+class ExchangeVenue(OrderEntry, Exits, AccountReads, Streams, Protocol):
+    """What an adapter offers beside the ports."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def emergency_reads(self) -> AccountReads: ...
+
+    async def start(self) -> None:
+        """Compare clocks, read filters and limits, look at the account's mode."""
+        ...
+
+    async def read_exchange(self) -> None:
+        """Read filters and limits anew."""
+        ...
+
+    def instrument(self, symbol: Symbol) -> Instrument:
+        """Refused for one that is not traded."""
+        ...
+
+
+class ExchangeRest(Protocol):
+    """What an adapter's requests know of the venue's clock."""
+
+    @property
+    def offset_ns(self) -> int: ...
+
+    def venue_now_ms(self) -> int: ...
+
+    async def compare_clocks(self) -> int: ...
+
+
+class ExchangeStream(Streams, Protocol):
+    """An adapter's private stream."""
+
+    def start(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeParts:
+    """One adapter with what it was built of; `receive_window_ms` is an entry's."""
+
+    venue: ExchangeVenue
+    rest: ExchangeRest
+    stream: ExchangeStream
+    connections: Connections
+    receive_window_ms: int
+
+
+class ExchangeDesk:
+    """Implements `VenueDesk`."""
+
+    def __init__(
+        self, *, parts: ExchangeParts, clock: Clock, tasks: Tasks, books_opened_ns: int = 0
+    ) -> None:
+        """`books_opened_ns` is the venue's time at which our books begin; 0 while they have not."""
+        self._parts = parts
+        self._clock = clock
+        self._tasks = tasks
+        self._reads = _ReadsOfOurBooks(parts.venue, books_opened_ns)
+        self._instruments: dict[Symbol, Instrument] = {}
+        self._is_kept = self._is_started = self._is_listening = False
+
+    @property
+    def name(self) -> str:
+        return self._parts.venue.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.name.capitalize()} orders"
+
+    @property
+    def entry(self) -> OrderEntry:
+        return self._parts.venue
+
+    @property
+    def exits(self) -> Exits:
+        return self._parts.venue
+
+    @property
+    def reads(self) -> AccountReads:
+        return self._reads
+
+    @property
+    def emergency_reads(self) -> AccountReads:
+        return self._parts.venue.emergency_reads
+
+    @property
+    def streams(self) -> Streams:
+        return self._parts.venue
+
+    def is_connected(self) -> bool:
+        return self._parts.venue.is_connected()
+
+    @property
+    def pending(self) -> int:
+        return 0
+
+    # --- contracts and marks ---------------------------------------------------------------------
+
+    def instrument(self, symbol: Symbol) -> Instrument:
+        """As the venue lists it now; Refused for one that it does not."""
+        found = self._parts.venue.instrument(symbol)
+        self._instruments[symbol] = found
+        return found
+
+    def exit_instrument(self, symbol: Symbol) -> Instrument:
+        """As it lists it now or did last, else a grid that holds nothing back: nothing of ours may
+        keep an exit from leaving.
+        """
+        try:
+            return self.instrument(symbol)
+        except Refused:
+            return self._instruments.get(symbol) or paper_instrument(symbol)
+
+    async def read_mark(self, symbol: Symbol) -> Decimal | None:
+        """The venue's mark price of an open position."""
+        for position in await self._parts.venue.positions():
+            if position.symbol == symbol:
+                return position.mark_price
+        return None
+
+    def on_trade(
+        self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
+    ) -> None:
+        """The venue fills by its own market."""
+
+    def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
+        """Likewise."""
+
+    def last_marks(self) -> Mapping[Symbol, Decimal]:
+        """Nothing is remembered: positions are valued at entry until the first price."""
+        return {}
+
+    # --- clocks ----------------------------------------------------------------------------------
+
+    @property
+    def receive_window_ms(self) -> int | None:
+        return self._parts.receive_window_ms
+
+    def clock_offset_ms(self) -> float | None:
+        """None until it was measured."""
+        return self._parts.rest.offset_ns / _NS_PER_MS if self._is_started else None
+
+    def now_ns(self) -> int:
+        """The venue's time, as far as it is known."""
+        return self._parts.rest.venue_now_ms() * _NS_PER_MS
+
+    # --- books -----------------------------------------------------------------------------------
+
+    def open_books(self, opened_ns: int) -> None:
+        """From this time on its executions are ours."""
+        self._reads.opened_ns = opened_ns
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Clocks, filters, limits; nothing more once it has succeeded."""
+        if not self._is_kept:
+            self._is_kept = True
+            self._tasks.spawn("warm connections", self._parts.connections.keep_warm(), forever=True)
+        if self._is_started:
+            return
+        await within(self._clock, _START_S, self._parts.venue.start())
+        self._is_started = True
+        self._tasks.spawn("venue upkeep", self._keep_up(), forever=True)
+
+    async def listen(self) -> None:
+        """The private stream; NotExecuted when it does not come up in time (it goes on trying)."""
+        if not self._is_listening:
+            self._is_listening = True
+            self._parts.stream.start()
+        try:
+            await within(self._clock, _STREAM_S, self._connected())
+        except TimeoutError as error:
+            raise NotExecuted(f"{self.name}: the private stream is not connected") from error
+
+    async def _connected(self) -> None:
+        while not self.is_connected():
+            await self._clock.sleep(_STREAM_LOOK_S)
+
+    async def _keep_up(self) -> None:
+        turn = 0
+        while True:
+            await self._clock.sleep(_CLOCKS_EVERY_S)
+            turn += 1
+            try:
+                await self._parts.rest.compare_clocks()
+                if turn % _FILTERS_EVERY == 0:
+                    await self._parts.venue.read_exchange()
+            except VenueError as error:
+                # Tried again at the next turn; what depends on it has its own words.
+                _log.warning("%s: clocks and filters: %s", self.name, error)
+
+    async def close(self) -> None:
+        """The tasks are ended by their owner; here the connections are."""
+        await self._parts.connections.close()
+
+
+class _ReadsOfOurBooks:
+    """Implements AccountReads: the adapter's, with no execution of before our books."""
+
+    def __init__(self, reads: AccountReads, opened_ns: int) -> None:
+        self._reads = reads
+        self.opened_ns = opened_ns
+
+    async def positions(self) -> tuple[VenuePosition, ...]:
+        return await self._reads.positions()
+
+    async def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
+        return await self._reads.open_orders(symbol)
+
+    async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
+        return await self._reads.order(symbol, client_order_id)
+
+    async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
+        since_ns = max(since_ns, self.opened_ns)
+        return await self._reads.executions(since_ns=since_ns, symbol=symbol)
+
+    async def balance(self) -> VenueBalance:
+        return await self._reads.balance()
+
+
+__all__ = ["ExchangeDesk", "ExchangeParts", "ExchangeRest", "ExchangeStream", "ExchangeVenue"]

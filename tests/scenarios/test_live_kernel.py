@@ -1,0 +1,186 @@
+"""The whole kernel live on a simulated Binance: entries, stops, restarts, and a venue that is away.
+
+Stories on simulated time; the adapter, the requests and the streams are the real ones.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from engine.model.emergency import EmergencyState, Scope, TripSource
+from engine.model.orders import OrderPurpose
+from engine.model.snapshots import EngineState
+from engine.model.values import Side
+from tests.desk import BTC, ETH
+from tests.venue_desk import ACCOUNT, ExchangeDesk, exchange_story
+
+_ORDER = "POST /fapi/v1/order"
+
+
+@exchange_story()
+async def test_an_entry_fills_and_its_stop_rests_at_the_venue(desk: ExchangeDesk) -> None:
+    await desk.enter()
+    assert desk.quantity() > 0
+    assert desk.venue_positions() == {BTC: desk.quantity()}
+    (stop,) = desk.stops_at_venue()
+    ours = [record.client_order_id for record in desk.orders(OrderPurpose.PROTECTIVE_STOP)]
+    assert ours == [stop]
+
+
+@exchange_story()
+async def test_an_exit_closes_at_the_venue_and_takes_the_stop_away(desk: ExchangeDesk) -> None:
+    await desk.enter(Side.SELL, ETH)
+    assert desk.quantity(ETH) < 0
+    desk.exit(ETH)
+    await desk.until(lambda: not desk.quantity(ETH))
+    await desk.until(lambda: not desk.stops_at_venue())
+    assert desk.venue_positions() == {}
+    realised = desk.kernel.parts.ledger.totals.realised
+    fees = desk.kernel.parts.ledger.totals.fees
+    assert Decimal(desk.books()["balance"]) == 100_000 + realised - fees
+
+
+@exchange_story()
+async def test_a_stop_that_triggers_at_the_venue_is_booked(desk: ExchangeDesk) -> None:
+    await desk.enter()
+    trigger = desk.kernel.parts.execution.protection.trigger_price(BTC)
+    assert trigger is not None
+    desk.market.move(BTC, trigger - 10)
+    await desk.until(lambda: not desk.quantity())
+    assert desk.venue_positions() == {}
+    assert desk.kernel.parts.ledger.totals.realised < 0
+
+
+@exchange_story()
+async def test_a_restart_adopts_what_is_open_and_waits_for_start_live(desk: ExchangeDesk) -> None:
+    await desk.enter()
+    held, stops = desk.quantity(), desk.stops_at_venue()
+    before = desk.kernel.parts.ledger.totals
+    await desk.restart()
+    assert desk.state() is EngineState.READY
+    assert desk.quantity() == held
+    assert desk.kernel.parts.ledger.totals.initial == before.initial
+    await desk.sleep(10.0)
+    assert desk.stops_at_venue() == stops
+    desk.signal(symbol=ETH)
+    await desk.sleep(3.0)
+    assert desk.quantity(ETH) == 0
+    assert len(desk.sent(_ORDER)) == 1
+
+
+@exchange_story()
+async def test_the_stop_closes_everything_at_the_venue(desk: ExchangeDesk) -> None:
+    await desk.enter()
+    await desk.enter(Side.SELL, ETH)
+    desk.kernel.client.trip(source=TripSource.BUTTON, reason="story", scope=Scope.NODE)
+    stop = desk.kernel.parts.stop
+    await desk.until(lambda: stop.snapshot().state is EmergencyState.FLAT, timeout_s=30)
+    assert desk.venue_positions() == {}
+    assert desk.open_at_venue() == []
+    await desk.until(lambda: not desk.kernel.parts.ledger.positions())
+
+
+@pytest.mark.allow_log("step venue: not sent")
+@exchange_story(start=False)
+async def test_a_venue_that_is_away_leaves_standby_with_its_reason_and_is_tried_again(
+    desk: ExchangeDesk,
+) -> None:
+    desk.new_line().fail(refuses=True)
+    await desk.open()
+    assert desk.state() is EngineState.STANDBY
+    assert "binance is not ready" in desk.kernel.parts.mode.why
+    snapshot = desk.kernel.client.snapshot()
+    assert snapshot.risk.drawdown is None
+    refused = await desk.kernel.client.start(reason="story", confirm_live=ACCOUNT)
+    assert not refused.ok
+    desk.line.mend()
+    await desk.until(lambda: desk.state() is EngineState.READY, timeout_s=60)
+    assert desk.kernel.parts.ledger.totals.initial == 100_000
+    await desk.go_live()
+    await desk.enter()
+
+
+@pytest.mark.allow_log("step venue: not sent|missed_fill")
+@exchange_story(start=False)
+async def test_the_stop_works_in_standby_and_goes_on_when_the_venue_is_back(
+    desk: ExchangeDesk,
+) -> None:
+    await desk.open()
+    await desk.go_live()
+    await desk.enter()
+    await desk.close()
+    desk.new_line().fail(refuses=True)
+    await desk.open()
+    assert desk.state() is EngineState.STANDBY
+    desk.kernel.client.trip(source=TripSource.BUTTON, reason="story", scope=Scope.NODE)
+    await desk.sleep(40.0)
+    stop = desk.kernel.parts.stop
+    assert stop.snapshot().state is EmergencyState.INCOMPLETE
+    assert desk.venue_positions() != {}
+    desk.line.mend()
+    await desk.until(lambda: stop.snapshot().state is EmergencyState.FLAT, timeout_s=90)
+    assert desk.venue_positions() == {}
+    await desk.until(lambda: not desk.kernel.parts.ledger.positions(), timeout_s=90)
+
+
+@exchange_story(live=False)
+async def test_live_waits_for_its_confirmation(desk: ExchangeDesk) -> None:
+    assert desk.state() is EngineState.READY
+    for said in ("", "desk"):
+        refused = await desk.kernel.client.start(reason="story", confirm_live=said)
+        assert not refused.ok
+        assert [entry.condition for entry in refused.unmet] == ["live_confirmed"]
+        assert ACCOUNT in refused.unmet[0].why
+    assert desk.state() is EngineState.READY
+    await desk.go_live()
+    assert desk.state() is EngineState.RUNNING
+
+
+@exchange_story(seeded_policy=True)
+async def test_the_first_start_takes_its_capital_from_the_wallet(desk: ExchangeDesk) -> None:
+    policy = desk.kernel.parts.policy.get_policy()
+    assert policy.version == 2
+    assert not policy.allow_new_trades
+    assert policy.active.min_balance == 50_000
+    assert policy.active.max_order_notional == 10_000
+    assert policy.active.max_consecutive_losses == 5
+    totals = desk.kernel.parts.ledger.totals
+    assert (totals.initial, totals.peak, totals.capital) == (100_000, 100_000, 100_000)
+    assert desk.gate() == {"new_trades_not_allowed"}
+    await desk.restart()
+    assert desk.kernel.parts.policy.version == 2
+
+
+@pytest.mark.allow_log("opened elsewhere|divergence")
+@exchange_story(start=False)
+async def test_what_happened_before_the_first_start_is_in_the_wallet_and_not_booked_again(
+    desk: ExchangeDesk,
+) -> None:
+    """An account with a past: a loss is behind it, a position with its own profit stands."""
+    await desk.open()
+    await desk.go_live()
+    await desk.enter()
+    desk.exit()
+    await desk.until(lambda: not desk.quantity())
+    await desk.enter(Side.BUY, ETH)
+    held, stops = desk.quantity(ETH), desk.stops_at_venue()
+    await desk.close()
+    desk.forget_everything()
+    await desk.sleep(120.0)
+    desk.prices[ETH] = Decimal(2450)
+    desk.exchange.venue.set_price(ETH, Decimal(2450))
+    await desk.open()
+    totals = desk.kernel.parts.ledger.totals
+    assert totals.initial == Decimal(desk.books()["balance"])
+    assert (totals.realised, totals.fees) == (0, 0)
+    assert desk.quantity(ETH) == held
+    assert desk.kernel.parts.ledger.drawdown == 0
+    assert desk.kernel.parts.stop.is_latched() is False
+    # The stop of the last engine protects it, and its id is none that this one would use.
+    assert desk.stops_at_venue() == stops
+    await desk.go_live()
+    await desk.enter(Side.BUY, BTC)
+    ids = [row["client_id"] for row in desk.books()["orders"]]
+    assert len(ids) == len(set(ids))
