@@ -3,8 +3,9 @@
 Why: ten symbols that each re-read their position after a cancel would cost ten account-wide reads.
 A reading says when it began and ended, because an answer tells only of the time before it was
 given. A call that hangs keeps nobody waiting: after a quarter of a second the next one starts
-beside it. Times are nanoseconds of the monotonic clock. A failed read is a `Failure`, never an
-empty account.
+beside it. Reads keep a pace, since they cost of the venue's limits what cancels need too; whoever
+asks meanwhile shares the next one. Times are nanoseconds of the monotonic clock. A failed read is a
+`Failure`, never an empty account.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from engine.emergency_stop.failures import Failure, attempt
+from engine.emergency_stop.pace import Pace
 from engine.ports.clock import Clock
 from engine.runtime import Tasks, within
 
@@ -42,40 +44,55 @@ class FreshReads(Generic[T]):
         clock: Clock,
         tasks: Tasks,
         fetch: Callable[[], Coroutine[Any, Any, T]],
+        pace: Pace | None = None,
     ) -> None:
         self._name = name
         self._clock = clock
         self._tasks = tasks
         self._fetch = fetch
+        self._pace = pace
         self._current: asyncio.Task[Reading[T] | Failure] | None = None
         self._queued: asyncio.Task[Reading[T] | Failure] | None = None
 
     async def fresh(self) -> Reading[T] | Failure:
         """A reading that began now or later."""
-        if self._current is None or self._current.done():
-            self._current = self._tasks.spawn(f"stop-read-{self._name}", self._read())
-            task = self._current
-        else:
-            if self._queued is None:
-                self._queued = self._tasks.spawn(
-                    f"stop-read-{self._name}-next", self._read_after(self._current)
-                )
-            task = self._queued
-        return await asyncio.shield(task)
+        if (self._current is None or self._current.done()) and self._queued is None:
+            if not self._pause_s():
+                self._current = self._tasks.spawn(f"stop-read-{self._name}", self._read())
+                return await asyncio.shield(self._current)
+            self._current = None
+        return await asyncio.shield(self._next())
+
+    def _next(self) -> asyncio.Task[Reading[T] | Failure]:
+        """The read that has not begun yet."""
+        if self._queued is None:
+            self._queued = self._tasks.spawn(
+                f"stop-read-{self._name}-next", self._read_after(self._current)
+            )
+        return self._queued
+
+    def _pause_s(self) -> float:
+        return 0.0 if self._pace is None else self._pace.wait_s(self._clock.monotonic_ns())
 
     async def _read_after(
-        self, earlier: asyncio.Task[Reading[T] | Failure]
+        self, earlier: asyncio.Task[Reading[T] | Failure] | None
     ) -> Reading[T] | Failure:
-        try:
-            await within(self._clock, _OVERTAKE_AFTER_S, _ended(earlier))
-        except TimeoutError:
-            pass
+        if earlier is not None:
+            try:
+                await within(self._clock, _OVERTAKE_AFTER_S, _ended(earlier))
+            except TimeoutError:
+                pass
+        pause_s = self._pause_s()
+        if pause_s:
+            await self._clock.sleep(pause_s)
         # From here on whoever asks needs a later one than this.
         self._current, self._queued = self._queued, None
         return await self._read()
 
     async def _read(self) -> Reading[T] | Failure:
         began_ns = self._clock.monotonic_ns()
+        if self._pace is not None:
+            self._pace.take(began_ns)
         value = await attempt(self._clock, READ_WAIT_S, self._fetch)
         if isinstance(value, Failure):
             return value

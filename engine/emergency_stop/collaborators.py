@@ -18,6 +18,7 @@ from engine.model.events import Event
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
 from engine.model.orders import Intent
+from engine.model.venue import Leg
 from engine.ports.venue import AccountReads, Exits, Streams
 
 
@@ -32,11 +33,14 @@ class StopVenue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """A symbol our books know: its position, zero where there are only orders, and its mark."""
+    """A symbol our books know: its position, zero where there are only orders, and its mark. In
+    hedge mode one a leg, where the books know it.
+    """
 
     symbol: Symbol
     quantity: Decimal
     mark: Decimal | None = None
+    leg: Leg | None = None
 
     @property
     def risk(self) -> Decimal:

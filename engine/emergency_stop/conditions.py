@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.emergency_stop.flattening import FlatProof
 from engine.model.emergency import REBASES, Condition, ResetRequest, Trip
-from engine.model.values import plain
+from engine.model.values import PositionSide, plain
 
 LINKS_UP_S = 60.0
 QUEUE_CALM_UTILISATION = 0.50
@@ -135,12 +135,14 @@ def _positions(facts: ResetFacts, request: ResetRequest | None) -> Condition:
     if facts.proof is None:
         return _plain(name, "the venue has not shown twice, a second apart, that nothing is open")
     accepted = request.accept_residual if request is not None else ()
-    left = [
-        f"{symbol} {plain(abs(quantity))}"
-        for symbol, quantity in facts.proof.residual
-        if symbol not in accepted
-    ]
-    listed = ", ".join(left)
+    left = [(symbol, each) for symbol, each in facts.proof.residual if symbol not in accepted]
+    symbols = [symbol for symbol, _ in left]
+    listed = ", ".join(
+        # Both legs of a symbol may be left; one acceptance names the symbol and takes both.
+        f"{symbol}{f' {PositionSide.of(each).value.lower()}' * (symbols.count(symbol) > 1)}"
+        f" {plain(abs(each))}"
+        for symbol, each in left
+    )
     return _plain(name, f"below the venue's minimum, accept by name: {listed}" if left else "")
 
 

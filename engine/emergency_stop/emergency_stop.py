@@ -311,7 +311,7 @@ class EmergencyStop:
         elif self._state is EmergencyState.FLAT:
             self._flat_since_ns = None
             self._become(EmergencyState.FLATTENING)
-            self._reports.reopened(self._open_symbols())
+            self._reports.reopened(self._open_names())
             self._tasks.spawn("stop-incomplete", self._incomplete_unless_flat())
 
     async def _report_flat(self) -> None:
@@ -330,12 +330,17 @@ class EmergencyStop:
         if self._state is EmergencyState.FLATTENING and self._episode == episode:
             self._become(EmergencyState.INCOMPLETE)
             if self._flattening is not None and self._trips:
-                self._reports.incomplete(self._trips[0], self._flattening, self._open_symbols())
+                self._reports.incomplete(self._trips[0], self._flattening, self._open_names())
 
-    def _open_symbols(self) -> tuple[Symbol, ...]:
+    def _open_names(self) -> tuple[str, ...]:
+        """What is open, or may be; in hedge mode with its leg."""
         if self._flattening is None:
             return ()
-        return tuple(s for s, each in self._flattening.closers.items() if each.left != 0)
+        return tuple(
+            each.symbol if each.leg is None else f"{each.symbol} {each.leg.value}"
+            for each in self._flattening.closers
+            if each.left != 0
+        )
 
     def _become(self, state: EmergencyState) -> None:
         if state is not self._state:
@@ -412,7 +417,7 @@ class EmergencyStop:
 
     async def _alarm_while_paused(self) -> None:
         while self._paused:
-            self._reports.paused(self._open_symbols(), self._pause_reason)
+            self._reports.paused(self._open_names(), self._pause_reason)
             await self._clock.sleep(PAUSE_ALARM_INTERVAL_S)
 
     # --- Reset ----------------------------------------------------------------------------------
@@ -516,7 +521,7 @@ class EmergencyStop:
     def snapshot(self) -> EmergencySnapshot:
         """The stop now; cheap."""
         flattening = self._flattening
-        closers = () if flattening is None else tuple(flattening.closers.values())
+        closers = () if flattening is None else flattening.closers
         now_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         rows = tuple(
             position_row(

@@ -30,6 +30,8 @@ class FailureKind(StrEnum):
     REFUSED = "refused"
     BLOCKED_BY_ORDERS = "blocked_by_orders"
     MARKET_HALTED = "market_halted"
+    TOO_LARGE = "too_large"
+    NOTHING_TO_REDUCE = "nothing_to_reduce"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,22 @@ class Failure:
     text: str
     retry_after_s: float = 0.0
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the venue has proved that it did not happen, for a reason in the order."""
+        return self.kind not in {FailureKind.UNKNOWN, FailureKind.NOT_EXECUTED}
 
-# venues.md A4, B5: refusals of a reduce-only close because other orders rest on the symbol.
+
+# Refusals of a reduce-only close because other orders rest on the symbol.
 _BLOCKED_BY_ORDERS = frozenset({"-4118", "blocked_by_orders"})
-# Market orders are not taken just now; a resting stop is worth keeping.
-_MARKET_HALTED = frozenset({"-2020", "-4131", "market_halted"})
+# Market orders are not taken just now, or not at this price; a resting stop is worth keeping.
+_MARKET_HALTED = frozenset(
+    {"-2020", "-4131", "-4016", "-4024", "110003", "110120", "110121", "market_halted"}
+)
+# There is no such position any more, or other orders are already to reduce all of it.
+_NOTHING_TO_REDUCE = frozenset({"-2022", "110017"})
+# One order may not be so large: our filters are older than the venue's.
+_TOO_LARGE = frozenset({"-4005"})
 
 
 def classify(error: Exception) -> Failure:
@@ -59,6 +72,10 @@ def classify(error: Exception) -> Failure:
             kind = FailureKind.BLOCKED_BY_ORDERS
         elif error.code in _MARKET_HALTED:
             kind = FailureKind.MARKET_HALTED
+        elif error.code in _NOTHING_TO_REDUCE:
+            kind = FailureKind.NOTHING_TO_REDUCE
+        elif error.code in _TOO_LARGE:
+            kind = FailureKind.TOO_LARGE
         return Failure(kind=kind, text=str(error))
     return Failure(kind=FailureKind.UNKNOWN, text=str(error) or type(error).__name__)
 

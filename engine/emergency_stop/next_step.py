@@ -31,7 +31,8 @@ class ClosingFacts:
     """All that decides. `protective` is whether protective stops rest, None while not known.
 
     `is_blocked`: the venue refused the close because of them. `closable` is how much of the
-    position is on the venue's grid and not below its minimum.
+    position is on the venue's grid and not below its minimum. `is_alone`: no other leg of the
+    symbol is open, which its stops may be for.
     """
 
     position: Decimal | None
@@ -39,10 +40,15 @@ class ClosingFacts:
     protective: bool | None = None
     is_blocked: bool = False
     is_paused: bool = False
+    is_alone: bool = True
 
     @property
     def protective_may_rest(self) -> bool:
         return self.protective is not False
+
+    @property
+    def stops_protect_nothing(self) -> bool:
+        return self.protective_may_rest and self.is_alone
 
 
 STEPS: tuple[tuple[str, Callable[[ClosingFacts], bool], Step], ...] = (
@@ -50,7 +56,7 @@ STEPS: tuple[tuple[str, Callable[[ClosingFacts], bool], Step], ...] = (
     # Nothing to protect any more, and a stop that still rests could open a position.
     (
         "zero, stops may rest",
-        lambda f: f.position == 0 and f.protective_may_rest,
+        lambda f: f.position == 0 and f.stops_protect_nothing,
         Step.CANCEL_PROTECTIVE,
     ),
     ("zero, nothing rests", lambda f: f.position == 0, Step.REST),
@@ -65,7 +71,7 @@ STEPS: tuple[tuple[str, Callable[[ClosingFacts], bool], Step], ...] = (
     # order for ever.
     (
         "below the venue's minimum, stops may rest",
-        lambda f: f.closable == 0 and f.protective_may_rest,
+        lambda f: f.closable == 0 and f.stops_protect_nothing,
         Step.CANCEL_PROTECTIVE,
     ),
     ("below the venue's minimum", lambda f: f.closable == 0, Step.RESIDUAL),

@@ -20,7 +20,7 @@ from engine.model.events import (
     EmergencyTriggered,
     Event,
 )
-from engine.model.ids import Symbol, TraceId
+from engine.model.ids import TraceId
 from engine.model.values import ZERO
 from engine.ports.clock import Clock
 from engine.runtime import Stamper
@@ -59,7 +59,7 @@ class StopReports:
         for kind in (EmergencyTriggered, EmergencyFlat):
             self._emit(self._counted(kind, "completed", trip, flattening, duration_s))
 
-    def incomplete(self, trip: Trip, flattening: Flattening, left: Sequence[Symbol]) -> None:
+    def incomplete(self, trip: Trip, flattening: Flattening, left: Sequence[str]) -> None:
         duration_s = (self._clock.monotonic_ns() - flattening.began_ns) / _NS
         self._emit(self._counted(EmergencyTriggered, "incomplete", trip, flattening, duration_s))
         self._alarm(
@@ -81,17 +81,17 @@ class StopReports:
             )
         )
 
-    def reopened(self, symbols: Sequence[Symbol]) -> None:
+    def reopened(self, positions: Sequence[str]) -> None:
         self._alarm(
             "position_after_flat",
-            f"Something opened after the stop was flat: {_listed(symbols)}",
+            f"Something opened after the stop was flat: {_listed(positions)}",
             "Watch that it closes again; look for who trades this account beside us",
         )
 
-    def paused(self, symbols: Sequence[Symbol], reason: str) -> None:
+    def paused(self, positions: Sequence[str], reason: str) -> None:
         self._alarm(
             "closing_paused",
-            f"Closing is paused with {_listed(symbols)} open: {reason}",
+            f"Closing is paused with {_listed(positions)} open: {reason}",
             "Go on closing, or close at the venue; the stop stays latched",
         )
 
@@ -138,8 +138,8 @@ class StopReports:
         )
 
 
-def _listed(symbols: Sequence[Symbol]) -> str:
-    return ", ".join(symbols) or "nothing known"
+def _listed(positions: Sequence[str]) -> str:
+    return ", ".join(positions) or "nothing known"
 
 
 __all__ = ["StopReports"]

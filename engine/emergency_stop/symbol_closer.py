@@ -1,11 +1,11 @@
-"""One symbol during a stop: cancels what can add risk and, beside it, closes what is open.
+"""One position during a stop: closed, and read again, until the venue shows that it is gone.
 
-Two loops that never wait for another symbol. The cancelling loop asks the venue to cancel every
-ordinary order and each conditional one that could add risk, until that was acknowledged. The
-closing loop starts when the first cancel was answered or 2 s have passed, and follows the table of
+A symbol has one closer, in hedge mode one a leg; they never wait for another symbol. The loop
+starts when the symbol's first cancel was answered or 2 s have passed, and follows the table of
 `next_step`: read the position from the venue, close it with reduce-only market orders of that
 size, read again. It knows no last attempt. Nothing is believed but the venue's reads: an
-acknowledged order is not a closed position.
+acknowledged order is not a closed position. After three market orders refused in a row one limit
+order is tried that crosses the book within the venue's price band, and then market orders again.
 
 Quantities are signed base coin; times are nanoseconds, monotonic unless named UTC. A failure of
 any kind is kept for the operator (`failure`), waited out, and tried again after a fresh read.
@@ -14,10 +14,13 @@ any kind is kept for the operator (`failure`), waited out, and tried again after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
-from engine.emergency_stop.account_reading import FreshReads
+import msgspec
+
+from engine.emergency_stop.account_reading import Reading
+from engine.emergency_stop.closing_prices import closing_price
 from engine.emergency_stop.collaborators import StopHooks, StopVenue
 from engine.emergency_stop.failures import Failure, FailureKind, attempt, retry_delay_s
 from engine.emergency_stop.next_step import (
@@ -29,12 +32,13 @@ from engine.emergency_stop.next_step import (
 )
 from engine.emergency_stop.order_series import ClosingOrderIds
 from engine.emergency_stop.supervision import quietly
+from engine.emergency_stop.symbol_orders import SymbolOrders
 from engine.model.ids import ClientOrderId, Symbol, TraceId
 from engine.model.instrument import Instrument
-from engine.model.limits import STOP_CANCEL_WAIT_S, STOP_VERIFY_GAP_S
+from engine.model.limits import STOP_VERIFY_GAP_S
 from engine.model.orders import Intent, OrderKind, OrderPurpose
 from engine.model.values import ZERO, Side
-from engine.model.venue import VenueOrder, VenuePosition
+from engine.model.venue import Leg, VenuePosition
 from engine.ports.clock import Clock
 from engine.runtime import within
 
@@ -43,32 +47,42 @@ CLOSE_WAIT_S = 5.0
 _SETTLE_S = (0.05, 0.1, 0.3, 0.5, 1.0)
 # Refusals without a known reason, after which resting stops are suspected.
 _SUSPECT_STOPS_AFTER = 2
+# Market orders refused in a row, after which a limit order is tried.
+_LIMIT_AFTER = 3
 _NS = 1_000_000_000
 
 
+ReadPositions = Callable[[], Awaitable[Reading[tuple[VenuePosition, ...]] | Failure]]
+
+
 class SymbolCloser:
-    """Closes one symbol; `is_paused` is asked before each order."""
+    """Closes one position; `is_paused` is asked before each order, `is_alone` whether no other leg
+    of the symbol is open.
+    """
 
     def __init__(
         self,
         *,
-        symbol: Symbol,
+        orders: SymbolOrders,
         venue: StopVenue,
-        positions: FreshReads[tuple[VenuePosition, ...]],
+        read: ReadPositions,
         instrument: Callable[[Symbol], Instrument],
         clock: Clock,
         ids: ClosingOrderIds,
         hooks: StopHooks,
         is_paused: Callable[[], bool],
     ) -> None:
-        self.symbol = symbol
+        self.symbol = orders.symbol
+        self.leg: Leg | None = None
+        self.orders = orders
         self._venue = venue
-        self._positions = positions
+        self._read_positions = read
         self._instrument = instrument
         self._clock = clock
         self._ids = ids
         self._hooks = hooks
         self._is_paused = is_paused
+        self.is_alone: Callable[[], bool] = lambda: True
         self.trace = TraceId("")
         # What the operator sees.
         self.quantity_at_trip: Decimal | None = None
@@ -80,66 +94,57 @@ class SymbolCloser:
         self.failures = 0
         self.last_answer = ""
         self.next_try_ns: int | None = None
-        self.orders_cancelled = 0
-        self.ordinary_open = 0
-        self.protective: tuple[VenueOrder, ...] | None = None
-        self.unprotected_since_ns: int | None = None
         self.flat_at_ns: int | None = None
         self.residual: Decimal | None = None
         self.quantity_min = ZERO
-        # Cancelling.
-        self._cancel_ordinary = True
-        self._in_cancel_round = False
-        self._risky: dict[ClientOrderId, VenueOrder] = {}
-        self._cancel_wake = asyncio.Event()
-        self._may_close = asyncio.Event()
-        self._no_send = asyncio.Event()
-        self._no_send.set()
         # Closing.
         self._position: Decimal | None = None
+        self._mark: Decimal | None = None
         self._read_began_ns = -1
         self._zero_ended_ns: int | None = None
         self._is_blocked = False
         self._refusals = 0
+        self._market_refusals = 0
+        self._limit_refusals = 0
+        self._resting: ClientOrderId | None = None
+        self._clip_max: Decimal | None = None
         self._settling: tuple[Decimal, int] | None = None
         self._wake = asyncio.Event()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether nothing that could add risk is known to be open."""
-        return not self._cancel_ordinary and not self._risky and not self._in_cancel_round
 
     @property
     def is_zero(self) -> bool:
         return self.left is not None and self.left == 0
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no order of ours could reduce it any further."""
+        return self.is_zero or (self.residual is not None and self.left == self.residual)
+
     # --- Told from outside ----------------------------------------------------------------------
+
+    def be_leg(self, leg: Leg) -> None:
+        """The account is in hedge mode, and this is the closer of that leg."""
+        self.leg = leg
+        # What our books knew was the sum of both.
+        self.quantity_at_trip = self.left = self._position = None
 
     def kick(self) -> None:
         """Look again: the pause ended, a fill was heard, or somebody pressed again."""
         self._wake.set()
 
-    def observe_orders(self, orders: tuple[VenueOrder, ...]) -> None:
-        """Take what an account-wide read says of this symbol's open orders."""
-        ordinary = [order for order in orders if not order.is_conditional]
-        conditional = [order for order in orders if order.is_conditional]
-        self.ordinary_open = len(ordinary)
-        self._risky = {o.client_order_id: o for o in conditional if not o.reduce_only}
-        if ordinary:
-            self._cancel_ordinary = True
-        if ordinary or self._risky:
-            self._cancel_wake.set()
-        self._set_protective(tuple(order for order in conditional if order.reduce_only))
+    def stops_rest(self) -> None:
+        """Protective stops were seen: whoever rests has to see to them."""
+        if self.step in {Step.REST, Step.RESIDUAL}:
+            self._wake.set()
 
     def observe_position(
         self, position: VenuePosition | None, *, began_ns: int, ended_ns: int
     ) -> None:
-        """Take what an account-wide read says of this symbol's position."""
+        """Take what an account-wide read says of this position."""
         if began_ns < self._read_began_ns:
             return
         quantity = ZERO if position is None else position.quantity
-        if self.mark_at_trip is None and position is not None:
-            self.mark_at_trip = position.mark_price
+        self._note_marks(position)
         self._note(quantity, began_ns=began_ns, ended_ns=ended_ns)
         known = self._position
         if self.step in {Step.REST, Step.RESIDUAL} and known != quantity:
@@ -149,14 +154,12 @@ class SymbolCloser:
             self._position = None
             self._wake.set()
 
-    def _set_protective(self, orders: tuple[VenueOrder, ...]) -> None:
-        self.protective = orders
-        if orders:
-            self.unprotected_since_ns = None
-            if self.step in {Step.REST, Step.RESIDUAL}:
-                self._wake.set()
-        elif self.unprotected_since_ns is None:
-            self.unprotected_since_ns = self._clock.monotonic_ns()
+    def _note_marks(self, position: VenuePosition | None) -> None:
+        if position is None or position.mark_price is None:
+            return
+        self._mark = position.mark_price
+        if self.mark_at_trip is None:
+            self.mark_at_trip = position.mark_price
 
     def _note(self, quantity: Decimal, *, began_ns: int, ended_ns: int) -> None:
         """Keep the venue's words, and say FLAT after two zeros at least a second apart."""
@@ -171,68 +174,11 @@ class SymbolCloser:
         elif self.flat_at_ns is None and began_ns - self._zero_ended_ns >= STOP_VERIFY_GAP_S * _NS:
             self.flat_at_ns = self._clock.now_ns()
 
-    # --- Cancelling -----------------------------------------------------------------------------
-
-    async def cancelling(self) -> None:
-        """Cancel until acknowledged; for ever, since orders may appear late."""
-        failures = 0
-        while True:
-            if self.is_cancelled:
-                failures = 0
-                self._may_close.set()
-                await self._cancel_wake.wait()
-                self._cancel_wake.clear()
-                continue
-            self._in_cancel_round = True
-            try:
-                failure = await self._cancel_round()
-            finally:
-                self._in_cancel_round = False
-            self._may_close.set()
-            if failure is None:
-                continue
-            failures += 1
-            self.last_answer = f"cancel: {failure.text}"
-            await self._clock.sleep(retry_delay_s(failures, failure))
-            await self._no_send.wait()
-
-    async def _cancel_round(self) -> Failure | None:
-        if self._cancel_ordinary:
-            self._cancel_ordinary = False
-            count = await attempt(
-                self._clock,
-                STOP_CANCEL_WAIT_S,
-                lambda: self._venue.exits.cancel_all(self.symbol, conditional=False),
-            )
-            if isinstance(count, Failure):
-                self._cancel_ordinary = True
-                return count
-            self.orders_cancelled += count
-            self.ordinary_open = 0
-        for client_order_id in tuple(self._risky):
-            failure = await self._cancel_one(client_order_id)
-            if failure is not None:
-                return failure
-        return None
-
-    async def _cancel_one(self, client_order_id: ClientOrderId) -> Failure | None:
-        outcome = await attempt(
-            self._clock,
-            STOP_CANCEL_WAIT_S,
-            lambda: self._venue.exits.cancel(self.symbol, client_order_id),
-        )
-        if isinstance(outcome, Failure) and outcome.kind is not FailureKind.REFUSED:
-            return outcome
-        # Refused means that it is not open; the next account-wide read has the last word.
-        if self._risky.pop(client_order_id, None) is not None and outcome is None:
-            self.orders_cancelled += 1
-        return None
-
     # --- Closing --------------------------------------------------------------------------------
 
     async def closing(self) -> None:
         """Follow the table until the symbol is at rest; for ever, since fills may come late."""
-        await self._may_close.wait()
+        await self.orders.may_close.wait()
         while True:
             self.step = next_step(self._facts())
             if self.step is Step.READ:
@@ -258,9 +204,10 @@ class SymbolCloser:
         return ClosingFacts(
             position=position,
             closable=closable,
-            protective=None if self.protective is None else bool(self.protective),
+            protective=None if self.orders.protective is None else bool(self.orders.protective),
             is_blocked=self._is_blocked,
             is_paused=self._is_paused(),
+            is_alone=self.is_alone(),
         )
 
     def _grid(self) -> Instrument | None:
@@ -272,14 +219,15 @@ class SymbolCloser:
 
     async def _read(self) -> None:
         self._read_began_ns = self._clock.monotonic_ns()
-        reading = await self._positions.fresh()
+        reading = await self._read_positions()
         if isinstance(reading, Failure):
             await self._wait_out(reading, "read")
             return
         self._read_began_ns = reading.began_ns
-        found = next((p for p in reading.value if p.symbol == self.symbol), None)
-        if self.mark_at_trip is None and found is not None:
-            self.mark_at_trip = found.mark_price
+        found = next(
+            (p for p in reading.value if p.symbol == self.symbol and p.leg == self.leg), None
+        )
+        self._note_marks(found)
         quantity = ZERO if found is None else found.quantity
         self._note(quantity, began_ns=reading.began_ns, ended_ns=reading.ended_ns)
         self.residual = None
@@ -301,78 +249,133 @@ class SymbolCloser:
         return True
 
     async def _cancel_protective(self) -> None:
-        count = await attempt(
-            self._clock,
-            STOP_CANCEL_WAIT_S,
-            lambda: self._venue.exits.cancel_all(self.symbol, conditional=True),
-        )
-        if isinstance(count, Failure):
+        failure = await self.orders.cancel_protective()
+        if failure is not None:
             # The close is not held up: a fresh read, then another try at both.
-            await self._wait_out(count, "cancel of stops")
+            await self._wait_out(failure, "cancel of stops")
             if self._is_blocked and self._position:
                 self._is_blocked = False
                 self._position = None
             return
-        self.orders_cancelled += count
         self._is_blocked = False
-        self._set_protective(())
         self._position = None if self._position else self._position
 
     async def _close(self) -> None:
+        if self._resting is not None:
+            await self._withdraw()
+            return
         position = self._position
         assert position
         self.attempts += 1
         grid = self._grid()
-        sizes: tuple[Decimal, ...] = (abs(position),)
-        if grid is not None:
-            sizes = clips(closable_quantity(position, grid), grid)
-        for size in sizes:
+        price = self._limit_price(position, grid)
+        sizes = self._sizes(abs(position), grid)
+        for size in sizes if price is None else sizes[:1]:
             if self._is_paused():
                 break
-            outcome = await self._send(position, size)
+            outcome = await self._send(position, size, price)
             if isinstance(outcome, Failure):
                 self._position = None
-                await self._refused_or_lost(outcome)
+                await self._refused_or_lost(outcome, size, is_market=price is None)
                 return
         self._position = None
         self._settling = (position, 0)
         self.failure = None
-        self.failures = self._refusals = 0
+        self.failures = self._refusals = self._market_refusals = 0
 
-    async def _send(self, position: Decimal, size: Decimal) -> object | Failure:
+    def _sizes(self, left: Decimal, grid: Instrument | None) -> tuple[Decimal, ...]:
+        """The orders that take it, by the venue's maximum for one, or what it has shown to be."""
+        if grid is None:
+            return (min(left, self._clip_max or left),)
+        if self._clip_max is not None and self._clip_max < grid.quantity_max:
+            grid = msgspec.structs.replace(grid, quantity_max=self._clip_max)
+        return clips(closable_quantity(left, grid), grid)
+
+    def _limit_price(self, position: Decimal, grid: Instrument | None) -> Decimal | None:
+        """None for a market order, which all are but the one after three refused ones."""
+        if self._market_refusals < _LIMIT_AFTER or self._mark is None:
+            return None
+        return closing_price(_closing(position), self._mark, grid, refusals=self._limit_refusals)
+
+    async def _send(
+        self, position: Decimal, size: Decimal, price: Decimal | None
+    ) -> object | Failure:
         intent = Intent(
             client_order_id=self._ids.next(),
             symbol=self.symbol,
-            side=Side.SELL if position > 0 else Side.BUY,
-            kind=OrderKind.MARKET,
+            side=_closing(position),
+            kind=OrderKind.MARKET if price is None else OrderKind.LIMIT,
             purpose=OrderPurpose.EMERGENCY_CLOSE,
             quantity=size,
+            price=price,
             reduce_only=True,
             trace=self.trace,
             created_ns=self._clock.now_ns(),
         )
         quietly("recording a closing order", lambda: self._hooks.record_closing(intent))
-        self._no_send.clear()
+        if price is not None:
+            self._resting = intent.client_order_id
+            self.orders.closing.add(intent.client_order_id)
+        self.orders.send_begins()
         try:
             outcome = await attempt(
                 self._clock, CLOSE_WAIT_S, lambda: self._venue.exits.reduce(intent)
             )
         finally:
-            self._no_send.set()
+            self.orders.send_ended()
         if not isinstance(outcome, Failure):
             self.last_answer = f"accepted as {outcome.venue_order_id}"
         return outcome
 
-    async def _refused_or_lost(self, failure: Failure) -> None:
-        if failure.kind is FailureKind.BLOCKED_BY_ORDERS and self.protective != ():
-            self._is_blocked = True
-            self._fail(failure, "close")
-            return  # At once: the position is read again, the stops go, and it is closed.
-        if failure.kind is FailureKind.REFUSED:
+    async def _withdraw(self) -> None:
+        """Take the limit order back before the next order; it may have filled meanwhile."""
+        resting = self._resting
+        assert resting is not None
+        failure = await self.orders.cancel(resting)
+        # Whatever the answer: if it still rests, the cancelling loop finds it.
+        self._resting = None
+        self.orders.closing.discard(resting)
+        self._position = None
+        if failure is not None and not failure.is_refusal:
+            await self._wait_out(failure, "cancel of the limit order")
+
+    async def _refused_or_lost(self, failure: Failure, size: Decimal, *, is_market: bool) -> None:
+        if failure.is_refusal:
+            if is_market:
+                self._market_refusals += 1
+            else:
+                self._limit_refusals += 1
+        if not is_market:
+            self._market_refusals = 0  # Then market orders again.
+            if failure.kind is not FailureKind.UNKNOWN and self._resting is not None:
+                self.orders.closing.discard(self._resting)
+                self._resting = None
+        if failure.kind is FailureKind.NOTHING_TO_REDUCE and not self._refusals:
             self._refusals += 1
-        if self._refusals >= _SUSPECT_STOPS_AFTER and self.protective != ():
+            self._fail(failure, "close")
+            return  # At once: most often the position is gone, and a read says so.
+        if failure.kind is FailureKind.TOO_LARGE:
+            self._halve(size)
+            self._fail(failure, "close")
+            return
+        if failure.kind is FailureKind.BLOCKED_BY_ORDERS:
+            self.orders.cancel_again()
+            if self.orders.protective != ():
+                self._is_blocked = True
+                self._fail(failure, "close")
+                return  # At once: the position is read again, the stops go, and it is closed.
+        if failure.kind in {FailureKind.REFUSED, FailureKind.NOTHING_TO_REDUCE}:
+            self._refusals += 1
+        if self._refusals >= _SUSPECT_STOPS_AFTER and self.orders.protective != ():
             self._is_blocked = True
         await self._wait_out(failure, "close")
+
+    def _halve(self, size: Decimal) -> None:
+        """The venue's maximum is below what we took for it."""
+        grid = self._grid()
+        half = size / 2 if grid is None else grid.round_quantity(size / 2)
+        smallest = ZERO if grid is None else grid.quantity_min
+        self._clip_max = max(half, smallest) or size
 
     # --- Waiting --------------------------------------------------------------------------------
 
@@ -383,9 +386,13 @@ class SymbolCloser:
 
     def _succeeded(self) -> None:
         self.failure = None
-        self.failures = self._refusals = 0
+        self.failures = self._refusals = self._market_refusals = self._limit_refusals = 0
         self.next_try_ns = None
         self._is_blocked = False
+        if self._resting is not None:
+            self.orders.closing.discard(self._resting)
+            self.orders.cancel_again()
+            self._resting = None
 
     async def _wait_out(self, failure: Failure, what: str) -> None:
         self._fail(failure, what)
@@ -405,4 +412,8 @@ class SymbolCloser:
             pass
 
 
-__all__ = ["CLOSE_WAIT_S", "SymbolCloser"]
+def _closing(position: Decimal) -> Side:
+    return Side.SELL if position > 0 else Side.BUY
+
+
+__all__ = ["CLOSE_WAIT_S", "ReadPositions", "SymbolCloser"]

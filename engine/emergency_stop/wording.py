@@ -14,6 +14,7 @@ from engine.emergency_stop.flattening import Flattening
 from engine.emergency_stop.symbol_closer import SymbolCloser
 from engine.model.emergency import PositionProgress, StageProgress, StageState
 from engine.model.values import PositionSide, plain
+from engine.model.venue import Leg
 
 ACT_NOW_AFTER = 8
 _NS = 1_000_000_000
@@ -26,12 +27,12 @@ def position_row(
     at_trip = closer.quantity_at_trip or Decimal(0)
     return PositionProgress(
         symbol=closer.symbol,
-        side=PositionSide.of(at_trip).value,
+        side=closer.leg.value.upper() if closer.leg else PositionSide.of(at_trip).value,
         quantity_at_trip=abs(at_trip),
         left=None if closer.left is None else abs(closer.left),
         state_words=state_words(closer, is_paused=is_paused, now_ns=now_ns),
         attempts=closer.attempts,
-        last_answer=closer.last_answer,
+        last_answer=closer.last_answer or closer.orders.last_answer,
         protected=_protected(closer, monotonic_ns=monotonic_ns),
         is_flat=closer.flat_at_ns is not None,
         next_try_ns=closer.next_try_ns,
@@ -51,8 +52,8 @@ def state_words(closer: SymbolCloser, *, is_paused: bool, now_ns: int) -> str:
     at_trip = abs(closer.quantity_at_trip or Decimal(0))
     if closer.attempts and closer.left and abs(closer.left) < at_trip:
         return f"PARTIAL {plain(at_trip - abs(closer.left))}/{plain(at_trip)}"
-    if closer.step is None and not closer.is_cancelled:
-        left = closer.ordinary_open
+    if closer.step is None and not closer.orders.is_cancelled:
+        left = closer.orders.ordinary_open
         return f"CANCELLING ({left} left)" if left else "CANCELLING"
     return "WAITING" if closer.step is None else "CLOSING"
 
@@ -71,21 +72,24 @@ def _failure_words(closer: SymbolCloser, failure: Failure, *, now_ns: int) -> st
 
 
 def _protected(closer: SymbolCloser, *, monotonic_ns: int) -> str:
-    if closer.left == 0 or closer.protective is None:
+    orders = closer.orders
+    if closer.left == 0 or orders.protective is None:
         return ""
-    if closer.protective and closer.protective[0].trigger_price is not None:
-        return f"STOP {plain(closer.protective[0].trigger_price)} resting"
-    if closer.unprotected_since_ns is None:
+    for stop in orders.protective:
+        is_ours = closer.leg in {None, Leg.of(stop.side, reduce_only=True)}
+        if is_ours and stop.trigger_price is not None:
+            return f"STOP {plain(stop.trigger_price)} resting"
+    if orders.unprotected_since_ns is None:
         return ""
-    return f"UNPROTECTED {(monotonic_ns - closer.unprotected_since_ns) / _NS:.0f} s"
+    return f"UNPROTECTED {(monotonic_ns - orders.unprotected_since_ns) / _NS:.0f} s"
 
 
 def stages(flattening: Flattening | None, *, block_s: float) -> tuple[StageProgress, ...]:
     """BLOCK, CANCEL, CLOSE, VERIFY; nothing while there is no stop."""
     if flattening is None:
         return ()
-    closers = tuple(flattening.closers.values())
-    to_cancel = sum(each.ordinary_open for each in closers)
+    closers = flattening.closers
+    to_cancel = sum(each.ordinary_open for each in flattening.orders.values())
     cancelled = flattening.orders_cancelled()
     to_close = [each for each in closers if each.quantity_at_trip]
     is_cancelled = flattening.cancelled_after_s is not None

@@ -95,8 +95,8 @@ class StageProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """One symbol during a stop. `state_words` are from console.md 2.2; `left` from the venue's
-    mouth.
+    """One position during a stop; in hedge mode a symbol may have two, and `side` tells them
+    apart. `state_words` are from console.md 2.2; `left` from the venue's mouth.
 
     `left` is None while the venue has not answered. `next_try_ns` is when it is tried again.
     """

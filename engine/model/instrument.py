@@ -16,7 +16,8 @@ from engine.model.values import round_down_to_step, round_to_tick
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """A linear perpetual with its filters; `quantity_max` is the venue's maximum for one market
-    order.
+    order. A buy may be priced no further above the mark than the fraction `band_up`, a sell no
+    further below than `band_down`; None where the venue has not said.
     """
 
     symbol: Symbol
@@ -27,6 +28,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     notional_min: Decimal
     leverage_max: Decimal = Decimal(125)
     currency: str = "USDT"
+    band_up: Decimal | None = None
+    band_down: Decimal | None = None
 
     def notional(self, price: Decimal, quantity: Decimal) -> Decimal:
         """Value of `quantity` at `price`, in account currency."""

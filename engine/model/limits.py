@@ -85,6 +85,12 @@ STOP_CANCEL_WAIT_S = 2.0
 STOP_VERIFY_GAP_S = 1.0
 STOP_INCOMPLETE_AFTER_S = 30.0
 STOP_RETRY_S = (0.2, 0.5, 1.0, 2.0)
+# Its reads cost of the venue's limits what its cancels need: so many at once, then one each so many
+# seconds. Orders, account-wide, are by far the dearest.
+STOP_ORDER_READS_BURST = 6
+STOP_ORDER_READ_EVERY_S = 5.0
+STOP_POSITION_READS_BURST = 30
+STOP_POSITION_READ_EVERY_S = 0.5
 STOP_WATCH_FAST_S = 5.0
 STOP_WATCH_FAST_FOR_S = 60.0
 STOP_WATCH_SLOW_S = 60.0

@@ -188,7 +188,7 @@ class InMemoryConnections:
 
     async def send(self, lane: Lane, make: Callable[[], Outgoing]) -> HttpAnswer:
         """Send what `make` returns, and return the answer; raises as the module says."""
-        slots = self._emergency if lane is Lane.EXIT else self._ordinary
+        slots = self._emergency if lane.is_emergency else self._ordinary
         async with slots.room:
             self._forget_refused()
             if slots.opened:

@@ -364,6 +364,9 @@ def to_instrument(answer: SymbolAnswer) -> Instrument:
             raise Undecodable(f"{answer.symbol}: filter {kind} has no {field}")
         return number(str(found), f"{answer.symbol} {kind}.{field}")
 
+    has_band = "PERCENT_PRICE" in filters
+    up = value("PERCENT_PRICE", "multiplierUp") if has_band else None
+    down = value("PERCENT_PRICE", "multiplierDown") if has_band else None
     lots = [kind for kind in ("LOT_SIZE", "MARKET_LOT_SIZE") if kind in filters] or ["LOT_SIZE"]
     notional_filter = "notional" if "notional" in filters.get("MIN_NOTIONAL", {}) else "minNotional"
     instrument = Instrument(
@@ -374,6 +377,8 @@ def to_instrument(answer: SymbolAnswer) -> Instrument:
         quantity_max=min(value(kind, "maxQty") for kind in lots),
         notional_min=value("MIN_NOTIONAL", notional_filter),
         currency=answer.quote_asset,
+        band_up=None if up is None else up - 1,
+        band_down=None if down is None else 1 - down,
     )
     if instrument.tick_size <= 0 or instrument.quantity_step <= 0:
         raise Undecodable(f"{answer.symbol}: tick and step must be above zero")

@@ -128,7 +128,10 @@ def test_a_fence_only_grows() -> None:
     [
         (Refused("-4118", "open orders"), FailureKind.BLOCKED_BY_ORDERS),
         (Refused("-4131", "no counterparty"), FailureKind.MARKET_HALTED),
-        (Refused("-2022", "nothing to reduce"), FailureKind.REFUSED),
+        (Refused("-2022", "nothing to reduce"), FailureKind.NOTHING_TO_REDUCE),
+        (Refused("110017", "position is zero"), FailureKind.NOTHING_TO_REDUCE),
+        (Refused("-4005", "too large"), FailureKind.TOO_LARGE),
+        (Refused("-2019", "margin"), FailureKind.REFUSED),
         (NotExecuted("429", retry_after_s=12), FailureKind.NOT_EXECUTED),
         (OutcomeUnknown("no answer"), FailureKind.UNKNOWN),
         (ValueError(), FailureKind.UNKNOWN),
