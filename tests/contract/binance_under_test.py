@@ -165,6 +165,7 @@ async def binance_under_test(_path: Path) -> AsyncIterator[VenueUnderTest]:
             restart=restart,
             fills_at_touch=True,
             idle_stop_ends=OrderState.REJECTED,
+            began_ns=desk.exchange.clock.now_ns() - 60_000_000_000,
         )
         harness.ports = await start()
         yield harness

@@ -7,7 +7,7 @@ over its control socket). BTCUSDT must exist on Binance's usual grid, prices are
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -35,7 +35,10 @@ class VenueUnderTest:
     fail (refuse, not_executed, lost_request, lost_answer). `restart` gives the same account after
     the venue's process ended and came back; `fills_at_touch` says whether a resting order fills
     where its price is only touched, `idle_stop_ends` what a stop becomes that triggers with nothing
-    left to close.
+    left to close, `overlong_close_ends` what a reduction larger than its position does,
+    `ids_are_for_ever` whether an id is refused also when its order has ended. `codes` are the
+    venue's own for those of the cases, which are Binance's. Executions are asked for from
+    `began_ns` on: a real venue keeps months of them.
     """
 
     ports: VenuePorts
@@ -47,6 +50,10 @@ class VenueUnderTest:
     refuse_entries: list[Reason] = field(default_factory=list)
     fills_at_touch: bool = False
     idle_stop_ends: OrderState = OrderState.CANCELLED
+    overlong_close_ends: OrderState = OrderState.CANCELLED
+    ids_are_for_ever: bool = False
+    codes: Mapping[str, str] = field(default_factory=dict)
+    began_ns: int = 0
     checks: int = 0
     heard: list[StreamUpdate] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -94,8 +101,11 @@ class VenueUnderTest:
                 return position.quantity
         return Decimal(0)
 
+    def code(self, of_binance: str) -> str:
+        return self.codes.get(of_binance, of_binance)
+
     async def fills(self) -> tuple[Fill, ...]:
-        return await self.ports.executions(since_ns=0)
+        return await self.ports.executions(since_ns=self.began_ns)
 
     async def order(self, intent: Intent) -> VenueOrder:
         order = await self.ports.order(intent.symbol, intent.client_order_id)

@@ -1,5 +1,10 @@
-"""Bybit v5, USDT perpetuals (category linear): what is said to it and what its answers mean.
+"""Bybit v5, USDT perpetuals: `BybitVenue` fills the four ports, `BybitUserStream` its Streams.
 
-Rule: nothing here opens a connection, waits or reads a clock. Requests are built and signed,
-answers and pushes are decoded and judged; a transport carries them.
+Rule: what is said to the venue and what its answers mean is pure (`requests`, `accounts`,
+`streams`, `errors`, `rules`, ...); `rest` and `user_stream` alone carry it.
 """
+
+from engine.venues.bybit.user_stream import BybitUserStream
+from engine.venues.bybit.venue import BybitVenue
+
+__all__ = ["BybitUserStream", "BybitVenue"]

@@ -10,6 +10,7 @@ field.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -19,7 +20,7 @@ from engine.model.errors import OutcomeUnknown, VenueError
 from engine.model.ids import ExecutionId, Symbol, VenueOrderId
 from engine.model.orders import Fill, OrderKind, OrderState
 from engine.model.values import ZERO, Side
-from engine.model.venue import OrderAck, VenueBalance, VenueOrder, VenuePosition
+from engine.model.venue import Leg, OrderAck, VenueBalance, VenueOrder, VenuePosition
 from engine.venues.bybit.decoding import (
     Page,
     Undecodable,
@@ -245,6 +246,12 @@ class Executions(msgspec.Struct, frozen=True, kw_only=True):
     fills: tuple[Fill, ...] = ()
     fundings: tuple[FundingPayment, ...] = ()
     next_cursor: str = ""
+    count: int = 0
+
+    @property
+    def rows(self) -> tuple[Fill, ...]:
+        """As a page of fills; `count` is how many rows the venue sent, of whatever kind."""
+        return self.fills
 
 
 def settle_coin(symbol: str) -> str:
@@ -268,7 +275,9 @@ def executions_of(rows: list[ExecutionRow], next_cursor: str = "") -> Executions
             fundings.append(_funding_of(row))
         elif row.exec_type not in _SETTLEMENT_TYPES:
             raise Undecodable(f"execType: {row.exec_type[:60]!r} is not a known kind")
-    return Executions(fills=tuple(fills), fundings=tuple(fundings), next_cursor=next_cursor)
+    return Executions(
+        fills=tuple(fills), fundings=tuple(fundings), next_cursor=next_cursor, count=len(rows)
+    )
 
 
 def _fill_of(row: ExecutionRow) -> Fill:
@@ -327,6 +336,7 @@ _LEG_SIDES: Mapping[int, frozenset[Side]] = {
     1: frozenset({Side.BUY}),
     2: frozenset({Side.SELL}),
 }
+_LEGS: Mapping[int, Leg | None] = {0: None, 1: Leg.LONG, 2: Leg.SHORT}
 _FLAT_SIDES = frozenset({"", "None"})
 
 
@@ -343,7 +353,8 @@ class PositionRow(msgspec.Struct, frozen=True, rename="camel"):
     entry_price: str | None = None
     mark_price: str | None = None
     updated_time: str | None = None
-    seq: int = 0
+    # A text where the symbol was never traded.
+    seq: int | str = 0
 
 
 class PositionLeg(msgspec.Struct, frozen=True, kw_only=True):
@@ -385,11 +396,19 @@ def leg_of(row: PositionRow) -> PositionLeg:
             quantity=signed,
             entry_price=entry,
             mark_price=positive_or_none(row.mark_price, "markPrice"),
+            leg=_LEGS[row.position_idx],
         ),
         index=row.position_idx,
         updated_ns=time_ns(row.updated_time, "updatedTime") if row.updated_time else 0,
-        sequence=row.seq,
+        sequence=_sequence(row.seq),
     )
+
+
+def _sequence(seq: int | str) -> int:
+    """Below zero for a symbol that was never traded."""
+    if isinstance(seq, str) and not re.fullmatch(r"-?[0-9]{1,19}", seq, re.ASCII):
+        raise Undecodable(f"seq: {seq[:60]!r} is not a whole number")
+    return int(seq)
 
 
 def decode_positions(body: bytes) -> Page[PositionLeg]:
@@ -428,6 +447,24 @@ def balances_of(row: WalletRow) -> tuple[VenueBalance, ...]:
     )
 
 
+class _Protection(msgspec.Struct, frozen=True, rename="camel"):
+    product: str
+    dcp_status: str
+    time_window: str
+
+
+class _Protections(msgspec.Struct, frozen=True, rename="camel"):
+    dcp_infos: list[_Protection]
+
+
+def decode_protection(body: bytes) -> int | None:
+    """`query-dcp-info`: the window in seconds, or None where it is not enabled."""
+    for each in decode_result(body, _Protections).dcp_infos:
+        if each.product == "DERIVATIVES" and each.dcp_status == "ON":
+            return int(quantity(each.time_window, "timeWindow"))
+    return None
+
+
 def decode_wallet(body: bytes) -> tuple[VenueBalance, ...]:
     """`wallet-balance`: one account."""
     rows = decode_list(body, WalletRow).rows
@@ -453,6 +490,7 @@ __all__ = [
     "decode_executions",
     "decode_orders",
     "decode_positions",
+    "decode_protection",
     "decode_wallet",
     "executions_of",
     "leg_of",

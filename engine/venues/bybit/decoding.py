@@ -37,6 +37,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     rows: tuple[T, ...]
     next_cursor: str = ""
 
+    @property
+    def count(self) -> int:
+        """How many rows the venue sent."""
+        return len(self.rows)
+
 
 class _Envelope(msgspec.Struct, Generic[T], frozen=True):
     retCode: int

@@ -5,8 +5,8 @@ tables are short on purpose: for a request that changes something, a code they d
 unknown, because to take a live order for dead costs money and to ask once more costs a request.
 A read changes nothing, so there the same code means: not read, may be tried again.
 Some codes mean a thing only for some requests: `110001` ends a cancel and says nothing about a
-placing. An id that was used before (110072) is unknown too: ids are made once, so it is most
-likely our own order, sent before, and has to be looked up.
+placing. An id that was used before (110072) refuses this placing and nothing else: ids are made
+once, so it is most likely our own order, sent before, and whoever placed looks it up.
 A retCode outranks the HTTP status when the venue gave one, but for the statuses that mean
 "overloaded" or "broken", whose body proves nothing. Pure; `refusal` returns the error.
 """
@@ -118,7 +118,7 @@ _CODES: Mapping[int, Outcome] = {
     170146: _U,  # Creation timed out.
     170147: _U,  # Cancellation timed out.
     500000: _U,
-    DUPLICATE_ID_CODE: _U,
+    DUPLICATE_ID_CODE: _R,  # This one; the one before may well be ours.
 }
 _CHANGES_AN_ORDER = frozenset({RequestKind.AMEND, RequestKind.CANCEL})
 # Statuses whose body proves nothing about what was done behind it.
@@ -132,6 +132,8 @@ _RETRY_S = 1.0
 _RESET_MAX_S = 60.0
 _RESET_HEADER = "x-bapi-limit-reset-timestamp"
 _TEXT_MAX = 300
+_PARAMETERS = "10001"
+_WRONG_LEG_WORDS = "position idx not match position mode"
 
 
 def read_verdict(body: bytes) -> Verdict | None:
@@ -158,7 +160,7 @@ def outcome_of_code(code: int, kind: RequestKind) -> Outcome:
 
 def outcome_of(status: int, body: bytes, kind: RequestKind) -> Outcome:
     """What an HTTP answer proves."""
-    if _is_rate_ban(status, body):
+    if is_address_ban(status, body):
         return Outcome.NOT_EXECUTED
     verdict = read_verdict(body)
     proves = status < 500 and status not in _BODY_PROVES_NOTHING and verdict is not None
@@ -183,7 +185,7 @@ def refusal(
     if outcome is Outcome.DONE:
         return None
     verdict = read_verdict(body)
-    if _is_rate_ban(status, body):
+    if is_address_ban(status, body):
         wait_s = ADDRESS_BAN_S
     elif verdict is not None and verdict.code in RATE_CODES:
         wait_s = seconds_to_reset(headers or {}, now_ms=now_ms)
@@ -216,7 +218,7 @@ def seconds_to_reset(headers: Mapping[str, str], *, now_ms: int) -> float:
     return seconds if 0 < seconds <= _RESET_MAX_S else _RETRY_S
 
 
-def _is_rate_ban(status: int, body: bytes) -> bool:
+def is_address_ban(status: int, body: bytes) -> bool:
     """HTTP 403 for too many requests; other 403s come from elsewhere and prove nothing."""
     if status != _FORBIDDEN:
         return False
@@ -224,6 +226,18 @@ def _is_rate_ban(status: int, body: bytes) -> bool:
     if verdict is not None and verdict.code in RATE_CODES:
         return True
     return _FORBIDDEN_WORDS in body[:_TEXT_MAX].decode(errors="replace").lower()
+
+
+def is_duplicate(refused: Refused) -> bool:
+    """Whether the id was used before: this order was not taken, and the one before may be ours."""
+    return refused.code == str(DUPLICATE_ID_CODE)
+
+
+def is_wrong_leg(refused: Refused) -> bool:
+    """Whether the order named a leg that the account's position mode does not have. The code is
+    that of every wrong parameter, so its words decide.
+    """
+    return refused.code == _PARAMETERS and _WRONG_LEG_WORDS in refused.detail.lower()
 
 
 def _words(verdict: Verdict) -> str:
@@ -249,6 +263,9 @@ __all__ = [
     "Outcome",
     "RequestKind",
     "Verdict",
+    "is_address_ban",
+    "is_duplicate",
+    "is_wrong_leg",
     "item_refusal",
     "outcome_of",
     "outcome_of_code",

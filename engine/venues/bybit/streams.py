@@ -48,6 +48,8 @@ T = TypeVar("T")
 PING = b'{"op":"ping"}'
 # No snapshot comes with a subscription: the wallet is read by REST first (venues.md B8).
 PRIVATE_TOPICS = ("order", "execution", "position", "wallet")
+# Says nothing: whoever subscribes to it is watched by the protection against disconnection.
+PROTECTION_TOPIC = "dcp.future"
 _NOTHING = msgspec.Raw(b"")
 _PONG = "pong"
 
@@ -150,6 +152,8 @@ def decode_private(body: bytes) -> PrivateMessage | ControlAnswer:
     frame = decode(body, _Frame)
     if not frame.topic:
         return _control_of(frame)
+    if frame.topic == PROTECTION_TOPIC:
+        return PrivateMessage(topic=frame.topic, ts_ns=0)
     decode_rows = _PRIVATE.get(frame.topic.removesuffix(f".{LINEAR}"))
     if decode_rows is None:
         raise Undecodable(f"topic: {frame.topic[:60]!r} is not one we subscribe to")
@@ -289,6 +293,7 @@ def decode_server_time(body: bytes) -> int:
 __all__ = [
     "PING",
     "PRIVATE_TOPICS",
+    "PROTECTION_TOPIC",
     "ControlAnswer",
     "PrivateMessage",
     "PublicTrade",

@@ -88,7 +88,8 @@ class _Pool:
     def declare(self, declared: PoolLimit) -> None:
         require(declared.limit > 0 and declared.window_s > 0, f"{declared.name} limits nothing")
         self._limit = declared.limit
-        planned = int(declared.limit * self._planned_share)
+        # Where a share is less than one, one is what there is.
+        planned = max(int(declared.limit * self._planned_share), 1)
         # A small pool keeps at least one place for exits.
         exit_reads = min(int(declared.limit * EXIT_READ_SHARE), max(declared.limit - 1, 1))
         self._allowances = {
@@ -202,6 +203,10 @@ class RateLimits:
     def used(self, name: str) -> int:
         """What a pool has admitted within its window."""
         return self._pools[name].total(self._clock.monotonic_ns())
+
+    def allowance(self, name: str, lane: Lane) -> int:
+        """The most that one request of a lane may cost of a pool."""
+        return self._pools[name].allowance(lane)
 
     def declare(self, declared: PoolLimit) -> None:
         """Take over a limit as the venue has just declared it."""

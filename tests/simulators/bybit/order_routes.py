@@ -257,19 +257,23 @@ def _found(desk: Desk, parameters: Parameters, reason: Reason) -> Order | Condit
 
 
 def cancel_all(desk: Desk, parameters: Parameters) -> Document:
-    """Orders and conditional ones of a scope, unless a filter says which."""
+    """Orders and conditional ones of a scope, unless a filter says which. `StopOrder` takes a
+    position's own stops too, but with `stopOrderType` Stop.
+    """
     parameters.check_linear()
     symbols = desk.symbols(parameters)
     wanted = parameters.optional("orderFilter")
+    if wanted not in (None, "Order", "StopOrder"):
+        raise params_error("orderFilter invalid")
+    spares_own = wanted == "StopOrder" and parameters.optional("stopOrderType") == "Stop"
     ended: list[Order | Conditional] = []
     if wanted in (None, "Order"):
         ended += [o for o in desk.venue.books.open_orders() if o.symbol in symbols]
-    if wanted in (None, "StopOrder", "tpslOrder"):
+    if wanted in (None, "StopOrder"):
         ended += [
             each
             for each in desk.venue.books.waiting()
-            if each.request.symbol in symbols
-            and (wanted is None or (wanted == "tpslOrder") == bool(_stop_kind(desk, each)))
+            if each.request.symbol in symbols and not (spares_own and _stop_kind(desk, each))
         ]
     ended = ended[:_CANCEL_ALL_MAX]
     for order in ended:

@@ -214,10 +214,14 @@ def test_cancel_all_takes_a_scope_and_a_filter() -> None:
         stops = {"symbol": BTC, "positionIdx": 0, "tpslMode": "Full", "stopLoss": "60000"}
         await desk.post("/position/trading-stop", **stops)
         assert await refused(desk, "/order/cancel-all") == 10001
-        one = await desk.post("/order/cancel-all", symbol=BTC, orderFilter="StopOrder")
+        spot = {"symbol": BTC, "orderFilter": "tpslOrder"}
+        assert await refused(desk, "/order/cancel-all", **spot) == 10001
+        waiting = {"symbol": BTC, "orderFilter": "StopOrder"}
+        one = await desk.post("/order/cancel-all", **waiting, stopOrderType="Stop")
         assert len(one["list"]) == 1
-        own = await desk.post("/order/cancel-all", symbol=BTC, orderFilter="tpslOrder")
-        assert len(own["list"]) == 1
+        await desk.post("/order/create", **_STOP)
+        both = await desk.post("/order/cancel-all", **waiting)
+        assert len(both["list"]) == 2
         rest = await desk.post("/order/cancel-all", settleCoin="USDT")
         assert (len(rest["list"]), rest["success"]) == (2, "1")
         assert (await desk.get("/order/realtime", settleCoin="USDT"))["list"] == []

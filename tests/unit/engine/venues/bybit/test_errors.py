@@ -12,6 +12,8 @@ from engine.venues.bybit.errors import (
     ADDRESS_BAN_S,
     Outcome,
     RequestKind,
+    is_duplicate,
+    is_wrong_leg,
     item_refusal,
     outcome_of,
     outcome_of_code,
@@ -29,10 +31,10 @@ _CHANGES = [kind for kind in RequestKind if kind is not _READ]
 _REFUSED = [
     10001, 10003, 10004, 10005, 10010, 10027, 10028, 10029, 110003, 110004, 110006, 110007,
     110009, 110012, 110017, 110020, 110021, 110022, 110023, 110044, 110045, 110052, 110090,
-    110094, 110120, 110121, 110124,
+    110072, 110094, 110120, 110121, 110124,
 ]  # fmt: skip
 _UNKNOWN = [
-    429, 10000, 10014, 10016, 10019, 20006, 110072, 110079, 170007, 170032, 170146, 170147, 500000,
+    429, 10000, 10014, 10016, 10019, 20006, 110079, 170007, 170032, 170146, 170147, 500000,
 ]  # fmt: skip
 _NOT_EXECUTED = [10002, 10006, 10018, 10403, 10429, 20003]
 
@@ -67,11 +69,20 @@ def test_a_setting_that_is_so_already_is_done(code: int) -> None:
     assert outcome_of_code(code, _PLACE) is Outcome.UNKNOWN
 
 
-@pytest.mark.parametrize("code", [110072, 424242, 7, -1])
-def test_an_id_used_before_and_a_code_nobody_knows_are_looked_up(code: int) -> None:
+@pytest.mark.parametrize("code", [424242, 7, -1])
+def test_a_code_nobody_knows_is_looked_up(code: int) -> None:
     error = refusal(200, body_of(code, "who knows"), _PLACE)
     assert isinstance(error, OutcomeUnknown)
     assert str(error) == f"HTTP 200, {code}: who knows"
+
+
+def test_what_two_refusals_tell_is_read_from_their_code_and_words() -> None:
+    duplicate = refusal(200, body_of(110072, "OrderLinkedID is duplicate"), _PLACE)
+    leg = refusal(200, body_of(10001, "Position idx not match position mode"), _PLACE)
+    other = refusal(200, body_of(10001, "Qty invalid"), _PLACE)
+    told = [each for each in (duplicate, leg, other) if isinstance(each, Refused)]
+    assert [is_duplicate(each) for each in told] == [True, False, False]
+    assert [is_wrong_leg(each) for each in told] == [False, True, False]
 
 
 @given(code=st.integers(), status=st.integers(min_value=100, max_value=599))
@@ -177,11 +188,13 @@ def test_a_done_that_cannot_be_read_is_unknown_for_an_order() -> None:
 
 
 def test_every_error_the_simulated_venue_knows_is_unknown_or_waits() -> None:
-    """They are the ambiguous ones; none may pass for a refusal or for success."""
+    """They are the ambiguous ones but for three that say what they are; none is a success."""
     classes: dict[str, type[VenueError]] = {}
     for name, answer in ERROR_ANSWERS.items():
         error = refusal(answer.status, answer.body, _PLACE)
         assert error is not None, name
         classes[name] = type(error)
     assert classes.pop("rate_10006") is NotExecuted
+    assert classes.pop("stale_10002") is NotExecuted
+    assert classes.pop("rejected_10001") is Refused
     assert set(classes.values()) == {OutcomeUnknown}
