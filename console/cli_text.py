@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_DRY_RUN = "DRY RUN: touches nothing at the venue; the books are simulated"
+
 
 def summary_text(summary: dict[str, Any]) -> str:
     """The run summary in a few lines."""
@@ -24,6 +26,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"stop      {stop['state']}" + (f", LATCHED: {stop['reason']}" if stop["latched"] else ""),
         f"digest    {summary['digest']}",
     ]
+    if summary["mode"] == "dry_run":
+        lines.insert(0, _DRY_RUN)
     return "\n".join(lines) + "\n"
 
 
@@ -40,6 +44,8 @@ def status_text(status: dict[str, Any]) -> str:
     lines += [
         f"          {trip['id']} {trip['source']}: {trip['reason']}" for trip in emergency["trips"]
     ]
+    if status["mode"] == "dry_run":
+        lines.insert(1, _DRY_RUN)
     policy, redis = status.get("policy"), status.get("redis")
     if policy:
         age = "" if policy["age_s"] is None else f", confirmed {policy['age_s']:.1f} s ago"

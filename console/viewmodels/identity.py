@@ -36,6 +36,7 @@ _STATE_CHIPS: Final[Mapping[EngineState, ChipState]] = {
     EngineState.LATCHED: ChipState(text="STOP LATCHED", tone=Tone.CRITICAL),
 }
 _MODE_WORDS: Final = {"paper": "PAPER", "dry_run": "DRY RUN", "live": "LIVE"}
+_DRY_RUN_WORDS: Final = "DRY RUN: touches nothing at the venue"
 
 
 def open_count(emergency: EmergencySnapshot) -> int | None:
@@ -76,8 +77,9 @@ def mode_words(snapshot: EngineSnapshot) -> str:
 def desk_words(engine: Engine) -> str:
     """What the desk is connected to: ``paper venue · simulated feed · Redis standalone``."""
     snapshot = engine.snapshot
+    is_dry = snapshot.mode == "dry_run"
     parts = (
-        f"{snapshot.venue} venue",
+        f"{_DRY_RUN_WORDS} · {snapshot.venue}" if is_dry else f"{snapshot.venue} venue",
         f"{snapshot.feed} feed",
         f"Redis {snapshot.redis.mode}",
         f"node {snapshot.node}",
@@ -176,7 +178,7 @@ def _no_answer(silence: str) -> StopFace:
 
 def _scope_lines(snapshot: EngineSnapshot) -> tuple[str, str]:
     if snapshot.mode == "dry_run":
-        return "DRY RUN: touches nothing at the venue", f"{snapshot.account} · Ctrl+Shift+F12"
+        return _DRY_RUN_WORDS, f"{snapshot.account} · Ctrl+Shift+F12"
     return (
         "Cancels all orders · closes all positions",
         f"{snapshot.account} {mode_words(snapshot)} · Ctrl+Shift+F12",

@@ -30,7 +30,7 @@ class HeaderView(QWidget):
         super().__init__()
         self.setObjectName("header")
         self.setAccessibleName("Identity, alarms and emergency stop")
-        self._mode = Chip(theme=theme, widest="PAPER")
+        self._mode = Chip(theme=theme, widest="DRY RUN")
         self._engine = Chip(theme=theme, widest="RUNNING +")
         self._policy = TextLabel(
             theme=theme, role=Role.TEXT_MUTED, may_elide=True, widest="Policy v000 · 0000000"

@@ -12,22 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import redis
 
 from tests.real_redis import RealRedis
+from tests.secret_search import everything_in_redis
 
 pytestmark = pytest.mark.timeout(90)
 _ROOT = Path(__file__).resolve().parents[2]
 KEY = "correct-horse-battery-staple-of-the-desk"
-
-
-def everything_in_redis(url: str) -> bytes:
-    """Every key with its content, as the server itself would hand it to a replica."""
-    client = redis.Redis.from_url(url)
-    try:
-        return b"\n".join(key + (client.dump(key) or b"") for key in client.scan_iter())
-    finally:
-        client.close()
 
 
 def test_the_key_is_in_no_file_no_log_and_not_in_redis(

@@ -13,7 +13,7 @@ from console.viewmodels.alarms import AlarmsViewModel
 from console.viewmodels.appearance import Glyph, StopLook, Tone
 from console.viewmodels.entries import EntriesViewModel
 from console.viewmodels.freshness import Engine, Freshness, FreshnessTracker, freshness_of
-from console.viewmodels.identity import IdentityViewModel, StopFaceViewModel
+from console.viewmodels.identity import IdentityViewModel, StopFaceViewModel, desk_words
 from console.viewmodels.positions import PositionsViewModel
 from console.viewmodels.quitting import QuitViewModel
 from console.viewmodels.stop_progress import StopProgressViewModel, details_text
@@ -159,6 +159,10 @@ def test_the_face_says_what_a_press_does_and_to_which_account() -> None:
 def test_dry_run_says_that_it_touches_nothing() -> None:
     face = StopFaceViewModel().present(altered(mode="dry_run"))
     assert face.lines[0] == "DRY RUN: touches nothing at the venue"
+    engine = altered(mode="dry_run", venue="binance")
+    assert desk_words(engine).startswith("DRY RUN: touches nothing at the venue · binance · ")
+    assert IdentityViewModel().present(engine).mode.text == "DRY RUN"
+    assert "DRY RUN" not in desk_words(seen(running_snapshot()))
 
 
 def test_a_press_is_said_until_the_engine_reports_the_latch() -> None:
