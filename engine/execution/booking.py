@@ -34,12 +34,17 @@ from engine.runtime import Stamper
 from engine.trade_state import TradeStore
 
 _log = logging.getLogger(__name__)
+_INFERRED = "inferred:"
 
 _TRIGGER_OF_STATE = {
     OrderState.ACCEPTED: OrderTrigger.VENUE_ACCEPTED,
     OrderState.CANCELLED: OrderTrigger.VENUE_CANCELLED,
     OrderState.REJECTED: OrderTrigger.VENUE_REJECTED,
 }
+# What the venue itself ended; one that only we gave up may turn up at the venue after all.
+_ENDED_BY_VENUE = frozenset(
+    {OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.DENIED}
+)
 
 
 class Booking:
@@ -64,11 +69,14 @@ class Booking:
         self._known: set[ExecutionId] = set()
         self._buffer: list[StreamUpdate] | None = None
         self.fills = 0
+        # The newest execution that the venue told of; what we inferred is not one.
         self.last_fill_ns = 0
+        self.inferred_count = 0
 
     def restore(self, known: Iterable[ExecutionId], *, last_fill_ns: int) -> None:
         """Execution ids that are booked already."""
         self._known.update(known)
+        self.inferred_count = sum(is_inferred(execution) for execution in self._known)
         self.last_fill_ns = last_fill_ns
 
     @property
@@ -114,7 +122,7 @@ class Booking:
         trigger = _TRIGGER_OF_STATE.get(order.state)
         if trigger is None or record.state is order.state:
             return
-        if trigger is OrderTrigger.VENUE_ACCEPTED and record.state.is_final:
+        if trigger is OrderTrigger.VENUE_ACCEPTED and record.state in _ENDED_BY_VENUE:
             return  # An old answer that was overtaken by the end of the order.
         self._desk.move(
             order.client_order_id,
@@ -159,11 +167,13 @@ class Booking:
             return False
         self._known.add(fill.execution_id)
         self.fills += 1
-        self.last_fill_ns = max(self.last_fill_ns, fill.ts_ns)
+        if is_inferred(fill.execution_id):
+            self.inferred_count += 1
+        else:
+            self.last_fill_ns = max(self.last_fill_ns, fill.ts_ns)
         if self._desk.get(fill.client_order_id) is None:
             self._adopt_filled(fill)
-        record = self._desk.fill(fill.client_order_id, fill) or self._desk.get(fill.client_order_id)
-        assert record is not None
+        record = self._desk.fill(fill.client_order_id, fill)
         before = self._ledger.position(fill.symbol)
         plan = self._ledger.plan_fill(fill, intent=record.intent)
         self._ledger.apply(plan)
@@ -249,4 +259,9 @@ class Booking:
         )
 
 
-__all__ = ["Booking"]
+def is_inferred(execution: ExecutionId) -> bool:
+    """Whether we concluded that it must have happened, and nobody told us."""
+    return execution.startswith(_INFERRED)
+
+
+__all__ = ["Booking", "is_inferred"]

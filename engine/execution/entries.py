@@ -2,9 +2,9 @@
 operator's ticket comes with its size and takes the same path from the gate on.
 
 Retry (R-EXE-4): *not executed* is tried again after 1, 2, 4 s with jitter (the final check is asked
-anew each time); *unknown* is never resent: the order is unresolved, its symbol shut, and `resolve`
-looks it up until the venue says what it was. Rejected is final. The final check sits in the
-transport. Times in seconds.
+anew each time), unless the venue wants it later than eight seconds from then; *unknown* is never
+resent: the order is unresolved, its symbol shut, and `LookUp` asks until the venue says what it
+was. Rejected is final. The final check sits in the transport. Times in seconds.
 """
 
 from __future__ import annotations
@@ -13,35 +13,31 @@ import asyncio
 import logging
 from collections import deque
 
-from engine.execution.booking import Booking
 from engine.execution.collaborators import Identity, Judgement, Timing, VenuePorts
+from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.model import events as ev
-from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused, StoreError, VenueError
+from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused, StoreError
 from engine.model.ids import ClientOrderId
 from engine.model.orders import (
     Intent,
     OrderKind,
     OrderPurpose,
-    OrderRecord,
     OrderState,
     OrderTrigger,
 )
 from engine.model.reasons import Reason, ReasonCode
 from engine.model.signals import Signal
 from engine.model.venue import Approved
-from engine.runtime import Tasks, within
+from engine.runtime import within
 
 _log = logging.getLogger(__name__)
 _ANSWER_S = 5.0
 _RETRY_S = (1.0, 2.0, 4.0)
-_LOOK_UP_S = (1.0, 2.0, 4.0)
-_LOOK_UP_EVERY_S = 5.0
-# "Not there" counts only after the receive window (at most 1 s for entries) and half a minute.
-_ABSENT_AFTER_NS = 31_000_000_000
+# An entry that may only leave later than this is given up: it was judged by another price.
+_RETRY_PAUSE_S_MAX = 8.0
 _ROUND_TRIPS_KEPT = 1_024
 _OUTCOMES_KEPT = 100
-_ONCE_ACCEPTED = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 
 
 class EntrySender:
@@ -52,27 +48,23 @@ class EntrySender:
         *,
         venue: VenuePorts,
         desk: OrderDesk,
-        booking: Booking,
+        look_up: LookUp,
         timing: Timing,
         identity: Identity,
         judgement: Judgement,
-        tasks: Tasks,
     ) -> None:
         self._entry = venue.entry
-        self._reads = venue.reads
         self._desk = desk
-        self._booking = booking
+        self._look_up = look_up
         self._clock = timing.clock
         self._stopwatch = timing.stopwatch
         self._jitter = timing.jitter
         self._order_ids = identity.order_ids
         self._stamper = identity.stamper
         self._judgement = judgement
-        self._tasks = tasks
         self.retries = 0
         self.sent = 0
         self.rejected = 0
-        self._resolving: set[ClientOrderId] = set()
         # The last outcomes, True for a rejected one.
         self._outcomes: deque[bool] = deque(maxlen=_OUTCOMES_KEPT)
         self._round_trips_ms: deque[float] = deque(maxlen=_ROUND_TRIPS_KEPT)
@@ -164,7 +156,7 @@ class EntrySender:
                 self._outcomes.append(True)
                 self._end(identifier, OrderTrigger.VENUE_REJECTED, error, (error.code,))
             except NotExecuted as error:
-                if attempt < len(_RETRY_S):
+                if attempt < len(_RETRY_S) and error.retry_after_s <= _RETRY_PAUSE_S_MAX:
                     self.retries += 1
                     pause = max(_RETRY_S[attempt], error.retry_after_s)
                     await self._clock.sleep(pause * (1 + 0.1 * self._jitter()))
@@ -172,7 +164,7 @@ class EntrySender:
                 self._end(identifier, OrderTrigger.VENUE_REJECTED, error, ("not_executed",))
             except (OutcomeUnknown, TimeoutError) as error:
                 self._end(identifier, OrderTrigger.TIMED_OUT, error, ("no_answer",))
-                self.resolve(identifier)
+                self._look_up.resolve(identifier)
             return
 
     async def _attempt(self, approved: Approved) -> None:
@@ -181,6 +173,7 @@ class EntrySender:
         if record is not None and record.state is OrderState.INTENDED:
             self._desk.move(identifier, OrderTrigger.SENT)
         self.sent += 1
+        self._look_up.sent(identifier)
         began = self._stopwatch()
         ack = await within(self._clock, _ANSWER_S, self._entry.place(approved))
         self._round_trips_ms.append((self._stopwatch() - began) / 1_000_000)
@@ -200,60 +193,6 @@ class EntrySender:
     ) -> None:
         _log.warning("order %s: %s", identifier, error)
         self._desk.move(identifier, trigger, reason=str(error), reason_codes=codes)
-
-    def resolve(self, identifier: ClientOrderId) -> None:
-        """Look an order of unknown outcome up until the venue says what it was."""
-        if identifier not in self._resolving:
-            self._resolving.add(identifier)
-            self._tasks.spawn(f"resolve {identifier}", self._resolve(identifier))
-
-    async def _resolve(self, identifier: ClientOrderId) -> None:
-        try:
-            await self._until_known(identifier)
-        finally:
-            self._resolving.discard(identifier)
-
-    async def _until_known(self, identifier: ClientOrderId) -> None:
-        attempt = 0
-        while True:
-            pause = _LOOK_UP_S[attempt] if attempt < len(_LOOK_UP_S) else _LOOK_UP_EVERY_S
-            attempt += 1
-            await self._clock.sleep(pause)
-            record = self._desk.get(identifier)
-            if record is None or record.state not in {OrderState.UNRESOLVED, OrderState.LOST}:
-                return
-            try:
-                await self.look_up(identifier)
-            except (VenueError, TimeoutError) as error:
-                _log.warning("order %s is still unresolved: %s", identifier, error)
-
-    async def look_up(self, identifier: ClientOrderId) -> None:
-        """One look-up at the venue: its order, its executions; absence counts only after a
-        while.
-        """
-        record = self._desk.get(identifier)
-        if record is None:
-            return
-        intent = record.intent
-        found = await within(self._clock, _ANSWER_S, self._reads.order(intent.symbol, identifier))
-        for fill in await within(
-            self._clock, _ANSWER_S, self._reads.executions(since_ns=intent.created_ns)
-        ):
-            if fill.client_order_id == identifier:
-                self._booking.book_fill(fill)
-        if found is not None:
-            self._booking.apply_order(found)
-        elif self._clock.now_ns() - intent.created_ns > _ABSENT_AFTER_NS:
-            self._absent(record)
-
-    def _absent(self, record: OrderRecord) -> None:
-        """The venue does not know the order: it never had it, or forgot what it had accepted."""
-        if record.state in _ONCE_ACCEPTED:
-            reason = "the venue stopped reporting it"
-            self._desk.move(record.client_order_id, OrderTrigger.VENUE_FORGOT, reason=reason)
-        elif record.state is not OrderState.LOST:  # A lost one goes on being asked for.
-            reason = "the venue never had it"
-            self._desk.move(record.client_order_id, OrderTrigger.NOT_AT_VENUE, reason=reason)
 
 
 __all__ = ["EntrySender"]

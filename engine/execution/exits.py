@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from engine.execution.collaborators import Identity, VenuePorts
+from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused, StoreError
 from engine.model.ids import ClientOrderId, Symbol, TraceId
@@ -42,11 +43,10 @@ class ExitSender:
         clock: Clock,
         identity: Identity,
         instrument: Callable[[Symbol], Instrument],
-        on_unknown: Callable[[ClientOrderId], None],
+        look_up: LookUp,
     ) -> None:
-        """`on_unknown` has an order looked up whose outcome nobody knows."""
         self._exits = venue.exits
-        self._on_unknown = on_unknown
+        self._look_up = look_up
         self._reads = venue.reads
         self._desk = desk
         self._clock = clock
@@ -146,13 +146,17 @@ class ExitSender:
                 if asked_away := await self._make_way(symbol, side):
                     signed = await self._position(symbol)
                 working = self._working(symbol, asked_away)
-                room = abs(signed) - closing_in_flight(symbol, side, working, fresh_read_ns=read_ns)
-                intent = self._exit(symbol, side, purpose, trace, room)
-                if refused := self._refused(intent, signed, read_ns, asked_away):
-                    # Other exits are on their way and cover the position already.
-                    _log.info("close of %s: %s", symbol, refused[0].detail)
-                    return last
-                last = await self.send(intent)
+                left = abs(signed) - closing_in_flight(symbol, side, working, fresh_read_ns=read_ns)
+                while True:  # None above the venue's maximum.
+                    intent = self._exit(symbol, side, purpose, trace, left)
+                    if refused := self._refused(intent, signed, read_ns, asked_away):
+                        # Other exits are on their way and cover the position already.
+                        _log.info("close of %s: %s", symbol, refused[0].detail)
+                        return last
+                    last = await self.send(intent)
+                    left -= intent.quantity
+                    if left <= 0:
+                        break
             except (OutcomeUnknown, NotExecuted, Refused, TimeoutError) as caught:
                 _log.warning("close of %s, try %d: %s", symbol, attempt + 1, caught)
                 error = caught
@@ -215,11 +219,12 @@ class ExitSender:
             _log.exception("exit %s goes out without a durable intent", intent.client_order_id)
         identifier = intent.client_order_id
         self._desk.move(identifier, OrderTrigger.SENT)
+        self._look_up.sent(identifier)
         try:
             ack = await within(self._clock, _ANSWER_S, self._exits.reduce(intent))
         except (OutcomeUnknown, TimeoutError) as error:
             self._desk.move(identifier, OrderTrigger.TIMED_OUT, reason=str(error))
-            self._on_unknown(identifier)
+            self._look_up.resolve(identifier)
             raise
         except (Refused, NotExecuted) as error:
             self._desk.move(identifier, OrderTrigger.VENUE_REJECTED, reason=str(error))
@@ -234,7 +239,10 @@ class ExitSender:
         return record
 
     async def cancel(self, record: OrderRecord) -> None:
-        """Cancel one order; an answer that it is not open is settled by the stream or a look-up."""
+        """Cancel one order. Whatever the answer is, it is looked up, and cancelled again, until
+        the venue says that it is over.
+        """
+        self._look_up.cancel_sent(record.client_order_id)
         await within(
             self._clock,
             _ANSWER_S,

@@ -159,24 +159,29 @@ class OrderDesk:
         self._recorder.save(lambda: self._store.record_order(record, saved), saved)
         return record
 
-    def fill(self, client_order_id: ClientOrderId, fill: Fill) -> OrderRecord | None:
+    def fill(self, client_order_id: ClientOrderId, fill: Fill) -> OrderRecord:
         """Apply an execution to its order in memory; saving it is booking's business, in one
         transaction with the position.
+
+        Where the table does not allow it there is an alarm and the state stays; what has filled is
+        counted all the same, for it is money.
         """
         before = self._records[client_order_id]
         filled = before.filled + fill.quantity
         last = filled >= before.intent.quantity
-        moved = self._step(
-            client_order_id,
-            OrderTrigger.LAST_FILL if last else OrderTrigger.PARTIAL_FILL,
-            {
-                "filled": filled,
-                "filled_notional": before.filled_notional + fill.quantity * fill.price,
-                "fees": before.fees + fill.fee,
-                "venue_order_id": fill.venue_order_id or before.venue_order_id,
-            },
-        )
-        return moved[1] if moved else None
+        changes: dict[str, Any] = {
+            "filled": filled,
+            "filled_notional": before.filled_notional + fill.quantity * fill.price,
+            "fees": before.fees + fill.fee,
+            "venue_order_id": fill.venue_order_id or before.venue_order_id,
+        }
+        trigger = OrderTrigger.LAST_FILL if last else OrderTrigger.PARTIAL_FILL
+        moved = self._step(client_order_id, trigger, changes)
+        if moved is not None:
+            return moved[1]
+        record = msgspec.structs.replace(before, updated_ns=self._clock.now_ns(), **changes)
+        self._keep(record)
+        return record
 
     def _step(
         self, client_order_id: ClientOrderId, trigger: OrderTrigger, changes: dict[str, Any]

@@ -1,27 +1,32 @@
 """Compares our books with the venue's own, repairs what differs, and says so (R-EXE-7).
 
-Order of a run: hold the stream's updates, read open orders, executions since the last one booked,
-and positions; book, settle, adopt; compare positions; then let the held updates through. A failed
-read fails the run: it never means empty. Fills we must infer get an id made of what they explain,
-so that a second run finds them booked. Quantities in base coin, signed.
+A run: the stream's updates are held, then open orders, executions since the last seen and positions
+are read to their ends, what was missed is booked and what is unknown adopted, and then the held
+updates are let through: none is lost, and none counts twice, for an execution is booked once
+whichever road it came. A failed read fails the run: it never means empty. Positions that still
+differ are read again a second later; only what both reads find is repaired, by an inferred fill.
+Last, orders that we believe open and the venue does not list are asked for, each by its id.
+
+An inferred fill's id is made of what it explains (the venue's order and how much of it had filled,
+or the position), never of chance: a second run, or a second start, finds it booked. Quantities in
+base coin, signed.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import logging
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
 from engine.bus import EventBus
 from engine.execution.booking import Booking
 from engine.execution.collaborators import VenuePorts
-from engine.execution.entries import EntrySender
+from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.execution.recorder import announce
-from engine.model.errors import VenueError
 from engine.model.events import ExecutionDivergence, PositionsReconciled
 from engine.model.ids import ClientOrderId, ExecutionId, Symbol
 from engine.model.orders import Fill, OrderState, OrderTrigger
@@ -33,12 +38,16 @@ from engine.runtime import Stamper, within
 
 _log = logging.getLogger(__name__)
 _READ_S = 5.0
-_EVERY_S = 60.0
-# Executions are read again from a little before the last one booked: two may share a millisecond.
+_READ_S_MAX = 60.0
+# Executions are read again from a little before the last seen: two may share a millisecond, and a
+# venue lists them late. Where positions differ, from a day before.
 _OVERLAP_NS = 60_000_000_000
+_DEEP_NS = 86_400_000_000_000
 _SETTLE_AFTER_NS = 5_000_000_000
 _SECOND_READ_S = 1.0
+_RESTING = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 _OF_POSITIONS = frozenset({"phantom", "orphan", "size_mismatch"})
+T = TypeVar("T")
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +60,22 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     repaired: bool
 
 
+class _Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the venue said in one go, and what of it differs from our books."""
+
+    orders: tuple[VenueOrder, ...]
+    positions: tuple[VenuePosition, ...]
+    differences: list[Difference]
+
+    def of_positions(self) -> dict[Symbol, Difference]:
+        """Positions that differ although every execution is counted."""
+        return {entry.symbol: entry for entry in self.differences if entry.fill is None}
+
+
 class Reconciliation:
-    """Keeps our books equal to the venue's."""
+    """Keeps our books equal to the venue's. One run at a time; who comes meanwhile waits, and then
+    gets a run of its own: the one before may have read too early.
+    """
 
     def __init__(
         self,
@@ -60,7 +83,7 @@ class Reconciliation:
         venue: VenuePorts,
         desk: OrderDesk,
         booking: Booking,
-        entries: EntrySender,
+        look_up: LookUp,
         ledger: Ledger,
         clock: Clock,
         bus: EventBus,
@@ -69,12 +92,15 @@ class Reconciliation:
         self._reads = venue.reads
         self._desk = desk
         self._booking = booking
-        self._entries = entries
+        self._look_up = look_up
         self._ledger = ledger
         self._clock = clock
         self._bus = bus
         self._stamper = stamper
+        self._turn = asyncio.Lock()
         self._running = False
+        self._read_s = _READ_S
+        self._seen_until_ns = 0
         self.divergences = 0
         self.last_ok_ns: int | None = None
         # What the last run found of positions that differed; empty when they agreed.
@@ -83,49 +109,79 @@ class Reconciliation:
         self.balance_gap = ""
         self._gap_before = ""
 
-    async def watch(self, *, on_failed: Callable[[str], None]) -> None:
-        """Run every 60 s; `on_failed` hears why a run failed, and "" when one succeeded."""
-        while True:
-            await self._clock.sleep(_EVERY_S)
-            try:
-                await self.run()
-            except (VenueError, TimeoutError) as error:
-                on_failed(str(error))
-            else:
-                on_failed("")
+    # --- a run -----------------------------------------------------------------------------------
 
     async def run(self) -> tuple[Divergence, ...]:
         """One run; raises the venue's error when a read failed, having changed nothing by it."""
-        if self._running:
-            return ()
-        self._running = True
-        self._booking.hold()
-        try:
-            orders = await within(self._clock, _READ_S, self._reads.open_orders())
-            positions, differences = await self._read()
-            found = self._book_missed(differences)
-            found += self._adopt_orphans(orders)
-            await self._settle(orders)
-            found += await self._compare(differences)
-            await self._compare_balance(differences)
-        finally:
-            self._running = False
-            self._booking.release()
-        self._report(positions, found)
+        async with self._turn:
+            self._running = True
+            try:
+                found, snapshot = await self._run()
+            except TimeoutError:
+                # A long gap has many pages; the next attempt may take longer.
+                self._read_s = min(2 * self._read_s, _READ_S_MAX)
+                raise
+            finally:
+                self._running = False
+            self._read_s = _READ_S
+        self._report(snapshot.positions, found)
         return tuple(found)
 
-    async def _read(self) -> tuple[tuple[VenuePosition, ...], list[Difference]]:
-        """Executions, then positions, and what differs from our books."""
-        since_ns = max(0, self._booking.last_fill_ns - _OVERLAP_NS)
-        fills = await within(self._clock, _READ_S, self._reads.executions(since_ns=since_ns))
-        positions = await within(self._clock, _READ_S, self._reads.positions())
-        differences = reconcile(
-            ours=self._ledger.positions(),
-            venue=positions,
-            executions=fills,
-            booked=self._booking.known,
+    async def _run(self) -> tuple[list[Divergence], _Snapshot]:
+        began_ns = self._clock.now_ns()
+        snapshot, found = await self._take_snapshot(self._since_ns(_OVERLAP_NS), suspects={})
+        suspects = snapshot.of_positions()
+        if suspects:
+            await self._clock.sleep(_SECOND_READ_S)
+            since_ns = self._since_ns(_DEEP_NS)
+            snapshot, more = await self._take_snapshot(since_ns, suspects=suspects)
+            found += more
+        await self._settle(snapshot.orders)
+        await self._compare_balance(snapshot.differences)
+        self._seen_until_ns = began_ns
+        return found, snapshot
+
+    def _since_ns(self, before_ns: int) -> int:
+        return max(0, max(self._booking.last_fill_ns, self._seen_until_ns) - before_ns)
+
+    async def _take_snapshot(
+        self, since_ns: int, *, suspects: dict[Symbol, Difference]
+    ) -> tuple[_Snapshot, list[Divergence]]:
+        """Hold the stream, read everything, apply it, and let the stream through again."""
+        self._booking.hold()
+        try:
+            snapshot = await self._read(since_ns)
+            found = self._book_missed(snapshot.differences)
+            found += self._adopt_orphans(snapshot.orders)
+            found += self._repair_positions(snapshot, suspects)
+        finally:
+            self._booking.release()
+        return snapshot, found
+
+    async def _read(self, since_ns: int) -> _Snapshot:
+        reads = self._reads
+        orders = await self._ask(reads.open_orders())
+        fills = await self._ask(reads.executions(since_ns=since_ns))
+        positions = await self._ask(reads.positions())
+        return _Snapshot(
+            orders=orders,
+            positions=positions,
+            differences=reconcile(
+                ours=self._ledger.positions(),
+                venue=positions,
+                executions=fills,
+                booked=self._booking.known,
+            ),
         )
-        return positions, differences
+
+    async def _ask(self, answer: Coroutine[Any, Any, T]) -> T:
+        return await within(self._clock, self._read_s, answer)
+
+    # --- repairing -------------------------------------------------------------------------------
+
+    def missed(self, fill: Fill) -> None:
+        """An execution that the stream owed us was found by looking its order up."""
+        self._tell([_missed(fill)])
 
     def _book_missed(self, differences: list[Difference]) -> list[Divergence]:
         """Book executions we had not booked. One that the stream has told of meanwhile was not
@@ -138,26 +194,20 @@ class Reconciliation:
                 continue
             was_missed = not self._booking.is_held(fill.execution_id)
             if self._booking.book_fill(fill) and was_missed:
-                found.append(
-                    Divergence(
-                        kind=str(entry.kind.value),
-                        symbol=entry.symbol,
-                        ours="not booked",
-                        venue=f"{fill.side} {plain(fill.quantity)} @ {plain(fill.price)}",
-                        repaired=True,
-                    )
-                )
+                found.append(_missed(fill))
         return found
 
     def _adopt_orphans(self, orders: tuple[VenueOrder, ...]) -> list[Divergence]:
+        """Orders that rest at the venue and that we do not know, or had given up."""
         found = []
         for order in orders:
-            if self._desk.get(order.client_order_id) is None:
+            record = self._desk.get(order.client_order_id)
+            if record is None or record.state is OrderState.ABANDONED:
                 found.append(
                     Divergence(
                         kind="orphan_order",
                         symbol=order.symbol,
-                        ours="unknown",
+                        ours="unknown" if record is None else record.state.value,
                         venue=f"{order.side} {plain(order.quantity)} {order.kind}",
                         repaired=True,
                     )
@@ -165,59 +215,26 @@ class Reconciliation:
             self._booking.apply_order(order)
         return found
 
-    async def _settle(self, orders: tuple[VenueOrder, ...]) -> None:
-        """Orders that we believe open and the venue does not list: ask for each by its id.
-
-        In the first run nobody waits for an answer any more: what is on its way is of the last
-        engine, and unknown however young it is.
-        """
-        listed = {order.client_order_id for order in orders}
-        now_ns = self._clock.now_ns()
-        is_first = self.last_ok_ns is None
-        for record in tuple(self._desk.open_orders()):
-            identifier = record.client_order_id
-            if identifier in listed:
-                continue
-            if not is_first and now_ns - record.updated_ns < _SETTLE_AFTER_NS:
-                continue
-            if record.state is OrderState.INTENDED or (
-                is_first and record.state is OrderState.SUBMITTED
-            ):
-                # A restart cannot know whether it left; until the venue says, it may have.
-                self._desk.move(identifier, OrderTrigger.TIMED_OUT, reason="found at the start")
-            await self._entries.look_up(identifier)
-            self._follow_up(identifier)
-
-    def _follow_up(self, identifier: ClientOrderId) -> None:
-        after = self._desk.get(identifier)
-        if after is not None and after.state in {OrderState.UNRESOLVED, OrderState.LOST}:
-            self._entries.resolve(identifier)
-
-    async def _compare(self, differences: list[Difference]) -> list[Divergence]:
+    def _repair_positions(
+        self, snapshot: _Snapshot, suspects: dict[Symbol, Difference]
+    ) -> list[Divergence]:
         """Positions that differ although every execution is booked.
 
-        An execution may have happened between the two reads; its fill is then on its way by the
-        stream, and inferring one would book it twice. So a difference counts only when a second
-        read, a second later, finds the same one.
+        An execution may have happened between two reads; its fill is then on its way by the stream,
+        and inferring one would book it twice. So a difference counts only when a second read, a
+        second later, finds the same one.
         """
-        suspects = {entry.symbol: entry for entry in differences if entry.fill is None}
-        if not suspects:
-            return []
-        await self._clock.sleep(_SECOND_READ_S)
-        positions, again = await self._read()
-        found = self._book_missed(again)
-        for entry in again:
-            first = suspects.get(entry.symbol)
-            if entry.fill is not None or first is None:
+        found = []
+        for symbol, entry in snapshot.of_positions().items():
+            first = suspects.get(symbol)
+            if first is None or (first.ours, first.venue) != (entry.ours, entry.venue):
                 continue
-            if (first.ours, first.venue) != (entry.ours, entry.venue):
-                continue
-            position = next((one for one in positions if one.symbol == entry.symbol), None)
-            self._infer(entry.symbol, entry.venue - entry.ours, position)
+            position = next((one for one in snapshot.positions if one.symbol == symbol), None)
+            self._infer(entry, position)
             found.append(
                 Divergence(
                     kind=str(entry.kind.value),
-                    symbol=entry.symbol,
+                    symbol=symbol,
                     ours=plain(entry.ours),
                     venue=plain(entry.venue),
                     repaired=True,
@@ -225,32 +242,24 @@ class Reconciliation:
             )
         return found
 
-    async def _compare_balance(self, differences: list[Difference]) -> None:
-        """Our ledger against the venue's wallet; a gap counts when two runs find the same."""
-        theirs = (await within(self._clock, _READ_S, self._reads.balance())).balance
-        ours = self._ledger.account().balance
-        # A fill on its way explains a gap; the next run will tell.
-        gap = "" if ours == theirs or differences else f"ours {ours:f}, the venue's {theirs:f}"
-        self.balance_gap = gap if gap == self._gap_before else ""
-        self._gap_before = gap
-
-    def _infer(self, symbol: Symbol, missing: Decimal, position: VenuePosition | None) -> None:
+    def _infer(self, entry: Difference, position: VenuePosition | None) -> None:
         """Book what the venue's position proves happened, at the best price known."""
-        mark = self._ledger.mark_of(symbol)
+        missing = entry.venue - entry.ours
+        mark = self._ledger.mark_of(entry.symbol)
         if mark is not None:
             price = mark.price
         else:
             # We had nothing: what is there was opened at the venue's entry price.
             assert position is not None
             price = position.entry_price
-        text = f"{symbol}|{plain(missing)}|{plain(price)}|{self._booking.last_fill_ns}"
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        number = self._booking.inferred_count + 1
+        identifier = f"inferred:{entry.symbol}:{plain(entry.venue)}:{number}"
         self._booking.book_fill(
             Fill(
-                execution_id=ExecutionId(f"inferred-{digest}"),
-                client_order_id=ClientOrderId(f"inferred-{digest}"),
+                execution_id=ExecutionId(identifier),
+                client_order_id=ClientOrderId(identifier),
                 venue_order_id=None,
-                symbol=symbol,
+                symbol=entry.symbol,
                 side=Side.BUY if missing > 0 else Side.SELL,
                 quantity=abs(missing),
                 price=price,
@@ -260,14 +269,72 @@ class Reconciliation:
             )
         )
 
+    # --- orders that the venue does not list -----------------------------------------------------
+
+    async def _settle(self, orders: tuple[VenueOrder, ...]) -> None:
+        """Orders that we believe open and the venue does not list: ask for each by its id.
+
+        In the first run nobody waits for an answer any more: what is on its way is of the last
+        engine, and unknown however young it is.
+        """
+        listed = {order.client_order_id for order in orders}
+        is_first = self.last_ok_ns is None
+        now_ns = self._clock.now_ns()
+        for record in tuple(self._desk.open_orders()):
+            identifier = record.client_order_id
+            if identifier in listed:
+                continue
+            if not is_first and now_ns - record.updated_ns < _SETTLE_AFTER_NS:
+                # Younger than a list may be late; but it may have ended in a gap of the stream.
+                if record.state in _RESTING:
+                    self._look_up.doubt(identifier)
+                continue
+            if record.state is OrderState.INTENDED or (
+                is_first and record.state is OrderState.SUBMITTED
+            ):
+                # A restart cannot know whether it left; until the venue says, it may have.
+                self._desk.move(identifier, OrderTrigger.TIMED_OUT, reason="found at the start")
+            await self._look_up.look_up(identifier)
+            self._follow_up(identifier)
+
+    def _follow_up(self, identifier: ClientOrderId) -> None:
+        after = self._desk.get(identifier)
+        if after is not None and after.state in {OrderState.UNRESOLVED, OrderState.LOST}:
+            self._look_up.resolve(identifier)
+
+    # --- the balance, and what is told -----------------------------------------------------------
+
+    async def _compare_balance(self, differences: list[Difference]) -> None:
+        """Our ledger against the venue's wallet; a gap counts when two runs find the same."""
+        theirs = (await self._ask(self._reads.balance())).balance
+        ours = self._ledger.account().balance
+        # A fill on its way explains a gap; the next run will tell.
+        gap = "" if ours == theirs or differences else f"ours {ours:f}, the venue's {theirs:f}"
+        self.balance_gap = gap if gap == self._gap_before else ""
+        self._gap_before = gap
+
     def _report(self, positions: tuple[VenuePosition, ...], found: list[Divergence]) -> None:
-        self.divergences += len(found)
         differing = [entry for entry in found if entry.kind in _OF_POSITIONS]
         self.mismatch = ", ".join(
             f"{entry.symbol} {entry.kind}: ours {entry.ours}, venue {entry.venue}"
             for entry in differing
         )
         self.last_ok_ns = self._clock.now_ns()
+        self._tell(found)
+        announce(
+            self._bus,
+            PositionsReconciled(
+                **self._stamper(),
+                timestamp=self._clock.now_ns(),
+                position_count=len(positions),
+                symbols=tuple(sorted(entry.symbol for entry in positions)),
+                positions={entry.symbol: entry.quantity for entry in positions},
+                divergences=len(found),
+            ),
+        )
+
+    def _tell(self, found: list[Divergence]) -> None:
+        self.divergences += len(found)
         for entry in found:
             _log.warning("divergence: %s", entry)
             announce(
@@ -281,17 +348,16 @@ class Reconciliation:
                     repaired=entry.repaired,
                 ),
             )
-        announce(
-            self._bus,
-            PositionsReconciled(
-                **self._stamper(),
-                timestamp=self._clock.now_ns(),
-                position_count=len(positions),
-                symbols=tuple(sorted(entry.symbol for entry in positions)),
-                positions={entry.symbol: entry.quantity for entry in positions},
-                divergences=len(found),
-            ),
-        )
+
+
+def _missed(fill: Fill) -> Divergence:
+    return Divergence(
+        kind="missed_fill",
+        symbol=fill.symbol,
+        ours="not booked",
+        venue=f"{fill.side} {plain(fill.quantity)} @ {plain(fill.price)}",
+        repaired=True,
+    )
 
 
 __all__ = ["Divergence", "Reconciliation"]

@@ -16,14 +16,17 @@ from engine.execution.collaborators import Identity, Judgement, Timing, VenuePor
 from engine.execution.entries import EntrySender
 from engine.execution.exits import ExitSender
 from engine.execution.holding import HoldingLimit
+from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.execution.protection import NakedHandler, Protection
 from engine.execution.reconciliation import Reconciliation
 from engine.execution.recorder import Recorder
 from engine.execution.signal_desk import SignalDesk
+from engine.execution.venue_watch import VenueWatch
 from engine.model.errors import NotExecuted, OutcomeUnknown, Refused
 from engine.model.ids import Symbol
 from engine.model.orders import Intent, OrderPurpose, OrderRecord, OrderTrigger
+from engine.model.venue import StreamUpdate
 from engine.portfolio import Ledger
 from engine.ports import Clock
 from engine.runtime import Stamper, Tasks
@@ -88,22 +91,29 @@ class ExecutionService:
             stamper=stamper,
             on_booked=self._booked,
         )
+        self.look_up = LookUp(
+            venue=venue,
+            desk=self.desk,
+            booking=self.booking,
+            clock=clock,
+            tasks=tasks,
+            on_missed=lambda fill: self.reconciliation.missed(fill),
+        )
         self.exits = ExitSender(
             venue=venue,
             desk=self.desk,
             clock=clock,
             identity=identity,
             instrument=judgement.instrument,
-            on_unknown=lambda identifier: self.entries.resolve(identifier),
+            look_up=self.look_up,
         )
         self.entries = EntrySender(
             venue=venue,
             desk=self.desk,
-            booking=self.booking,
+            look_up=self.look_up,
             timing=timing,
             identity=identity,
             judgement=judgement,
-            tasks=tasks,
         )
         self._build_keepers(venue, bus, clock, stamper, judgement)
 
@@ -136,15 +146,24 @@ class ExecutionService:
             is_latched=self._hooks.is_latched,
             on_failed=self._hooks.on_force_close_failed,
         )
-        self.reconciliation = Reconciliation(
+        self.reconciliation = reconciliation = Reconciliation(
             venue=venue,
             desk=self.desk,
             booking=self.booking,
-            entries=self.entries,
+            look_up=self.look_up,
             ledger=self._ledger,
             clock=clock,
             bus=bus,
             stamper=stamper,
+        )
+        self.venue_watch = VenueWatch(
+            venue=venue,
+            desk=self.desk,
+            ledger=self._ledger,
+            clock=clock,
+            reconciliation=reconciliation,
+            tasks=self._tasks,
+            on_failed=self._hooks.on_reconciliation_failed,
         )
         self.signals = SignalDesk(
             entries=self.entries,
@@ -164,17 +183,19 @@ class ExecutionService:
         self.protection.look(symbol)
         self._hooks.on_booked(symbol)
 
+    def on_update(self, update: StreamUpdate) -> None:
+        """One message of the venue's private stream."""
+        self.booking.on_update(update)
+        self.venue_watch.heard(update)
+
     def start(self) -> None:
         """Start the standing tasks; called after the first reconciliation."""
         self._tasks.spawn("signals", self.signals.serve(), forever=True)
         self._tasks.spawn("recorder retries", self.recorder.retry_forever(), forever=True)
+        self._tasks.spawn("look-ups", self.look_up.watch(), forever=True)
         self._tasks.spawn("protection", self.protection.watch(), forever=True)
         self._tasks.spawn("holding limit", self.holding.watch(), forever=True)
-        self._tasks.spawn(
-            "reconciliation",
-            self.reconciliation.watch(on_failed=self._hooks.on_reconciliation_failed),
-            forever=True,
-        )
+        self._tasks.spawn("reconciliation", self.venue_watch.watch(), forever=True)
         for position in self._ledger.positions():
             self.protection.look(position.symbol)
 
@@ -182,6 +203,7 @@ class ExecutionService:
         """The emergency stop sends this close; know it, record it beside, never hold it up."""
         self.desk.intend(intent)
         self.desk.move(intent.client_order_id, OrderTrigger.SENT)
+        self.look_up.sent(intent.client_order_id)
 
     async def cancel_entries(self) -> int:
         """Cancel every resting entry (halt); their number. Failures are settled by

@@ -218,7 +218,7 @@ class _Builder(Foundations):
             tasks=self.tasks,
         )
         self.gatekeeper.attach(self.execution)
-        self.venue.streams.subscribe(self.execution.booking.on_update)
+        self.venue.streams.subscribe(self.execution.on_update)
 
     def _hooks(self) -> Hooks:
         alarms = self.alarms

@@ -151,7 +151,14 @@ TRANSITIONS: Mapping[tuple[OrderState, OrderTrigger], OrderState] = {
     (_S.LOST, _T.PARTIAL_FILL): _S.PARTIALLY_FILLED,
     (_S.LOST, _T.LAST_FILL): _S.FILLED,
     (_S.LOST, _T.VENUE_CANCELLED): _S.CANCELLED,
-    # Money follows the venue, not our wishes: a fill after we gave up is still booked.
+    (_S.LOST, _T.VENUE_REJECTED): _S.REJECTED,
+    # Asked to cancel it, the venue said again and again that it has no such order.
+    (_S.LOST, _T.NOT_AT_VENUE): _S.ABANDONED,
+    # Money follows the venue, not our wishes: what we gave up may have been there after all, and
+    # a fill is still booked.
+    (_S.ABANDONED, _T.VENUE_ACCEPTED): _S.ACCEPTED,
+    (_S.ABANDONED, _T.VENUE_CANCELLED): _S.CANCELLED,
+    (_S.ABANDONED, _T.VENUE_REJECTED): _S.REJECTED,
     (_S.ABANDONED, _T.PARTIAL_FILL): _S.PARTIALLY_FILLED,
     (_S.ABANDONED, _T.LAST_FILL): _S.FILLED,
 }

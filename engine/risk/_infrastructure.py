@@ -62,6 +62,9 @@ def infrastructure_reasons(facts: GateFacts, profile: Profile) -> Iterator[Reaso
         )
     if not facts.venue_stream_connected:
         yield Reason(code=ReasonCode.VENUE_STREAM_DOWN, detail="the venue's private stream is down")
+    elif facts.venue_gap_unread:
+        detail = "what happened while the private stream was away has not been read yet"
+        yield Reason(code=ReasonCode.VENUE_STREAM_DOWN, detail=detail)
     if facts.bus_saturated:
         yield Reason(
             code=ReasonCode.BUS_SATURATED, detail=facts.bus_why or "the event queue is full"

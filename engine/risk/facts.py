@@ -67,6 +67,8 @@ class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     store_why: str = ""
     store_lag_s: float = 0.0
     venue_stream_connected: bool = False
+    # The private stream was away, and what happened meanwhile has not been read.
+    venue_gap_unread: bool = False
     bus_saturated: bool = True
     bus_why: str = ""
     loop_lag_ms: float = 0.0

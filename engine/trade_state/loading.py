@@ -16,7 +16,7 @@ import msgspec
 from engine.model.emergency import Clearing, Trip
 from engine.model.emergency_sets import EmergencySets
 from engine.model.ids import ExecutionId
-from engine.model.orders import Intent, OrderRecord, OrderState, PositionRecord, TradeRecord
+from engine.model.orders import Fill, Intent, OrderRecord, OrderState, PositionRecord, TradeRecord
 from engine.model.policy import PolicyDocument
 from engine.model.records import AlarmRecord, EquityMark
 
@@ -25,6 +25,9 @@ __all__ = ["EXECUTIONS_MAX", "OpenState", "load_open"]
 EXECUTIONS_MAX: Final = 50_000
 _STREAK_MAX: Final = 1_000
 _INTENTS_MAX: Final = 10_000
+_INFERRED_MAX: Final = 1_000
+# A range of the primary key: "inferred:" and "inferred-", as older versions wrote it.
+_INFERRED: Final = "execution_id >= 'inferred' AND execution_id < 'inferree'"
 T = TypeVar("T")
 
 
@@ -47,6 +50,9 @@ class OpenState(msgspec.Struct, frozen=True, kw_only=True):
     highest_number: int
     executions: tuple[ExecutionId, ...]
     last_fill_ns: int
+    # Fills that we inferred and no execution has replaced yet, and how many were ever inferred.
+    inferred: tuple[Fill, ...] = ()
+    inferred_count: int = 0
     policy: PolicyDocument | None
     trips: tuple[Trip, ...]
     clearings: tuple[Clearing, ...]
@@ -84,7 +90,12 @@ def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
             "SELECT coalesce(max(number), 0) FROM intents WHERE generation = ?", (generation,)
         ).fetchone()[0],
         executions=tuple(row[0] for row in executions),
-        last_fill_ns=executions[0][1] if executions else 0,
+        # What we inferred has the time of the inference, not of an execution.
+        last_fill_ns=next((ts for name, ts in executions if not name.startswith("inferred")), 0),
+        inferred=tuple(fill for fill in _inferred(connection) if fill.quantity),
+        inferred_count=connection.execute(
+            f"SELECT count(*) FROM fills WHERE {_INFERRED}"
+        ).fetchone()[0],
         policy=msgspec.json.decode(policy, type=PolicyDocument) if policy else None,
         trips=_all(connection, Trip, "SELECT record FROM trips ORDER BY ts_ns, trip_id"),
         clearings=_all(connection, Clearing, "SELECT record FROM clearings ORDER BY ts_ns"),
@@ -117,6 +128,15 @@ def _open_orders(connection: sqlite3.Connection) -> tuple[OrderRecord, ...]:
     )
     return tuple(
         sorted((*moved, *intended), key=lambda order: (order.updated_ns, order.client_order_id))
+    )
+
+
+def _inferred(connection: sqlite3.Connection) -> tuple[Fill, ...]:
+    """The newest of them; a true execution that comes for an older one is booked beside it."""
+    return _all(
+        connection,
+        Fill,
+        f"SELECT record FROM fills WHERE {_INFERRED} ORDER BY ts_ns DESC LIMIT {_INFERRED_MAX}",
     )
 
 

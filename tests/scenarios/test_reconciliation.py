@@ -11,42 +11,15 @@ import pytest
 
 from engine.model import events as ev
 from engine.model.errors import NotExecuted
-from engine.model.ids import ClientOrderId, ExecutionId, Symbol
-from engine.model.orders import Fill, Intent, OrderKind, OrderPurpose, OrderState
+from engine.model.ids import ExecutionId, Symbol
+from engine.model.orders import Fill, OrderKind, OrderPurpose, OrderState
 from engine.model.values import Side
-from engine.model.venue import Approved
 from engine.runtime import SimClock, run_simulated
 from engine.venues.paper.faults import Fault
 from tests.desk import BTC, ETH, START_NS, Desk, story
+from tests.elsewhere import intent_of, order_elsewhere
 
 pytestmark = pytest.mark.allow_log("divergence: |adopted order|is still unresolved")
-
-
-def _intent(symbol: Symbol, name: str, **changes: object) -> Intent:
-    fields: dict[str, object] = {
-        "client_order_id": ClientOrderId(name),
-        "symbol": symbol,
-        "side": Side.BUY,
-        "kind": OrderKind.MARKET,
-        "purpose": OrderPurpose.ENTRY,
-        "quantity": Decimal("0.1"),
-        "leverage": Decimal(5),
-        **changes,
-    }
-    return Intent(**fields)  # type: ignore[arg-type]
-
-
-async def _order_elsewhere(desk: Desk, intent: Intent) -> None:
-    """Somebody else's order on our account."""
-    venue = desk.kernel.parts.venue
-    if intent.reduce_only:
-        await venue.reduce(intent)
-        return
-    check, venue._final_check = venue._final_check, lambda _: ()
-    try:
-        await venue.place(Approved(intent=intent, policy_version=1, approved_ns=0))
-    finally:
-        venue._final_check = check
 
 
 def _kinds(desk: Desk) -> list[tuple[str, str]]:
@@ -97,8 +70,8 @@ async def test_a_fill_missed_over_a_restart_is_booked_at_the_start(desk: Desk) -
 @story()
 async def test_an_order_opened_elsewhere_is_adopted(desk: Desk) -> None:
     desk.kernel.parts.venue.faults.lose_updates = 1
-    intent = _intent(ETH, "by-hand", kind=OrderKind.LIMIT, price=Decimal(2000))
-    await _order_elsewhere(desk, intent)
+    intent = intent_of(ETH, "by-hand", kind=OrderKind.LIMIT, price=Decimal(2000))
+    await order_elsewhere(desk, intent)
     assert not desk.orders()
     await _next_run(desk)
     (record,) = desk.orders()
@@ -113,7 +86,7 @@ async def test_an_order_opened_elsewhere_is_adopted(desk: Desk) -> None:
 @story()
 async def test_a_position_opened_elsewhere_becomes_ours_with_its_stop(desk: Desk) -> None:
     desk.kernel.parts.venue.faults.lose_updates = 2
-    await _order_elsewhere(desk, _intent(ETH, "by-hand"))
+    await order_elsewhere(desk, intent_of(ETH, "by-hand"))
     assert desk.quantity(ETH) == 0
     await _next_run(desk)
     assert desk.quantity(ETH) == Decimal("0.1")
@@ -125,9 +98,9 @@ async def test_a_position_opened_elsewhere_becomes_ours_with_its_stop(desk: Desk
 async def test_a_position_closed_elsewhere_is_closed_here(desk: Desk) -> None:
     await desk.enter()
     desk.kernel.parts.venue.faults.lose_updates = 3
-    await _order_elsewhere(
+    await order_elsewhere(
         desk,
-        _intent(BTC, "by-hand", side=Side.SELL, reduce_only=True, quantity=desk.quantity() / 2),
+        intent_of(BTC, "by-hand", side=Side.SELL, reduce_only=True, quantity=desk.quantity() / 2),
     )
     half = desk.quantity() / 2
     await _next_run(desk)
@@ -169,7 +142,7 @@ def test_a_position_that_no_execution_explains_follows_the_venue(
             assert desk.quantity() == theirs
             assert [found for found, _ in _kinds(desk)].count(kind) == 1
             inferred = desk.kernel.parts.execution.booking.known
-            assert sum(str(one).startswith("inferred-") for one in inferred) == 1
+            assert sum(str(one).startswith("inferred:") for one in inferred) == 1
             runs = len(_kinds(desk))
             await _next_run(desk)
             assert len(_kinds(desk)) == runs
