@@ -29,7 +29,7 @@ from engine.model.orders import (
 from engine.model.reasons import Reason, ReasonCode
 from engine.model.signals import Signal
 from engine.model.venue import Approved
-from engine.runtime import within
+from engine.runtime import Tasks, within
 
 _log = logging.getLogger(__name__)
 _ANSWER_S = 5.0
@@ -52,6 +52,7 @@ class EntrySender:
         timing: Timing,
         identity: Identity,
         judgement: Judgement,
+        tasks: Tasks,
     ) -> None:
         self._entry = venue.entry
         self._desk = desk
@@ -62,6 +63,7 @@ class EntrySender:
         self._order_ids = identity.order_ids
         self._stamper = identity.stamper
         self._judgement = judgement
+        self._tasks = tasks
         self.retries = 0
         self.sent = 0
         self.rejected = 0

@@ -114,6 +114,7 @@ class ExecutionService:
             timing=timing,
             identity=identity,
             judgement=judgement,
+            tasks=tasks,
         )
         self._build_keepers(venue, bus, clock, stamper, judgement)
 

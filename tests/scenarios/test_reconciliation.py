@@ -198,7 +198,7 @@ async def test_a_failed_read_never_means_empty(desk: Desk) -> None:
 
 
 @story()
-@pytest.mark.allow_log("reconciliation at the start")
+@pytest.mark.allow_log("the start, step reconcile")
 async def test_a_venue_that_does_not_answer_leaves_the_engine_in_standby(desk: Desk) -> None:
     """Goal: no gate before the first reconciliation; it opens by itself when the venue answers."""
     await desk.enter()
