@@ -133,8 +133,11 @@ def test_every_read_answers() -> None:
         lambda venue: venue.cancel(BTC, ClientOrderId("node-g1-1")),
         lambda venue: venue.cancel_all(BTC, conditional=False),
         lambda venue: venue.cancel_all(BTC, conditional=True),
-        lambda venue: venue.countdown_cancel_all(BTC, seconds=30),
-        lambda venue: venue.use_one_way_mode(),
+        lambda venue: venue.batches.reduce([_EXIT]),
+        lambda venue: venue.batches.cancel(BTC, [ClientOrderId("node-g1-1")]),
+        lambda venue: venue.settings.count_down(BTC, seconds=30),
+        lambda venue: venue.settings.use_mode(hedged=True),
+        lambda venue: venue.settings.use_leverage(BTC, 7),
     ],
 )
 def test_whatever_changes_something_is_a_fault_before_it_leaves(
