@@ -122,6 +122,17 @@ _TABLE: tuple[AlarmSpec, ...] = (
         on_delay_s=5.0,
         off_delay_s=10.0,
     ),
+    _with(
+        _row(
+            "MARKET_STREAM_DOWN",
+            2,
+            "Public stream of the market down",
+            f"{_HELD} Prices are old, or missing.",
+            "Watch the link; it comes back by itself. If not, look at the venue's status page.",
+        ),
+        on_delay_s=5.0,
+        off_delay_s=10.0,
+    ),
     _row(
         "POSITION_MISMATCH",
         1,

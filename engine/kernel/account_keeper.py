@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from engine.bus import EventBus
-from engine.model.events import AccountEquityUpdated, MarketTick, PositionUpdated
+from engine.model.events import AccountEquityUpdated, MarketMark, MarketTick, PositionUpdated
 from engine.model.ids import Symbol
 from engine.model.values import Side
 from engine.portfolio import AccountView, Ledger
@@ -56,6 +56,12 @@ class AccountKeeper:
         mark = self._marks.offer(tick.symbol, tick.price, tick.ts_ns)
         if mark is not None:
             self.count(tick.symbol, mark)
+
+    def on_mark(self, mark: MarketMark) -> None:
+        """A mark of the venue, where nobody trades."""
+        price = self._marks.offer(mark.symbol, mark.price, mark.ts_ns)
+        if price is not None:
+            self.count(mark.symbol, price)
 
     def count(self, symbol: Symbol, price: Decimal) -> None:
         """A mark that counts: value the position, and judge."""

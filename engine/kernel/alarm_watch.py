@@ -180,6 +180,7 @@ class AlarmWatch:
         )
         connected = parts.venue.is_connected()
         self._state("VENUE_STREAM_DOWN", "" if connected else "not connected")
+        self._keyed("MARKET_STREAM_DOWN", parts.market.streams_down())
 
     def _look_at_queue_and_journal(self) -> None:
         parts, bus = self._parts, self._parts.bus

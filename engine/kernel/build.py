@@ -36,7 +36,7 @@ from engine.kernel.parts import Parts
 from engine.kernel.standing import HALTED, REDUCE_ONLY
 from engine.kernel.storage import open_storage
 from engine.kernel.venue_desk import VenueTransport, network
-from engine.model.events import Event, MarketTick
+from engine.model.events import Event, MarketMark, MarketTick
 from engine.model.limits import COMMAND_STOPS_REMEMBERED
 from engine.model.orders import OrderRecord, OrderTrigger
 from engine.model.snapshots import EngineState
@@ -247,7 +247,8 @@ class _Builder(Foundations):
             ids=self.ids,
             position_side=lambda symbol: PositionSide.of(self.ledger.quantity(symbol)),
         )
-        account, mode, signals = self.account, self.mode, self.execution.signals
+        account, market, mode = self.account, self.market, self.mode
+        signals = self.execution.signals
 
         def on_tick(tick: Event) -> None:
             assert isinstance(tick, MarketTick)
@@ -257,7 +258,13 @@ class _Builder(Foundations):
                 if signal is not None:
                     signals.submit(signal)
 
+        def on_mark(mark: Event) -> None:
+            assert isinstance(mark, MarketMark)
+            if market.is_quiet(mark.symbol):
+                account.on_mark(mark)
+
         self.bus.subscribe(on_tick, types=(MarketTick,), name="account and strategy")
+        self.bus.subscribe(on_mark, types=(MarketMark,), name="marks of the venue")
 
     def _restore(self) -> None:
         """What the last run left, before anything is started or shown. The latch last: a latched

@@ -133,6 +133,7 @@ class Gatekeeper:
             store_lag_s=store_lag_s,
             venue_stream_connected=parts.streams.is_connected(),
             venue_gap_unread=not execution.venue_watch.is_current,
+            market_streams_down=self._market.streams_down(),
             bus_saturated=saturated,
             bus_why=f"critical, or refused an event within {BUS_SATURATED_GATE_S} s"
             if saturated

@@ -2,7 +2,9 @@
 
 The feed pushes; the venue hears each tick first, since a fill must not be decided by a price that
 comes after it; then the tick goes on the bus, and from there (conflated under pressure, newest
-wins) to the account's marks, the drawdown breaker and the strategy. Prices in account currency.
+wins) to the account's marks, the drawdown breaker and the strategy. A symbol is worth its last
+trade; where nobody has traded for a moment and the feed tells marks, its mark. Prices in account
+currency.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from typing import Protocol
 
 from engine.bus import EventBus
 from engine.model.errors import BusSaturated
-from engine.model.events import MarketTick
+from engine.model.events import MarketMark, MarketStreamChanged, MarketTick
 from engine.model.ids import Symbol
 from engine.model.values import Side
 from engine.ports import Clock
 from engine.runtime import Stamper
+
+# A mark each second is the usual pace: one that comes this long after the last trade is newer.
+_QUIET_NS = 1_500_000_000
 
 
 class MatchingVenue(Protocol):
@@ -27,6 +32,16 @@ class MatchingVenue(Protocol):
     ) -> None: ...
 
     def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None: ...
+
+    def on_price(self, symbol: Symbol, price: Decimal, ts_ns: int) -> None:
+        """What a symbol is worth where nobody trades."""
+        ...
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None: ...
+
+    def forget_quotes(self) -> None:
+        """The feed does not tell of changes any more."""
+        ...
 
 
 class MarketHub:
@@ -39,31 +54,84 @@ class MarketHub:
         self._clock = clock
         self._stamper = stamper
         self._venue = venue
+        # Price, and when (monotonic) it was heard.
         self._prices: dict[Symbol, tuple[Decimal, int]] = {}
+        self._traded_ns: dict[Symbol, int] = {}
+        self._streams_down: dict[str, str] = {}
         self.ticks = 0
         # Ticks that a full queue refused; the bus counts and alarms, the gate is shut by it.
         self.refused = 0
 
     def on_trade(
-        self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
+        self,
+        symbol: Symbol,
+        price: Decimal,
+        quantity: Decimal,
+        side: Side,
+        ts_ns: int,
+        venue_ns: int = 0,
     ) -> None:
         self.ticks += 1
-        self._prices[symbol] = (price, self._clock.monotonic_ns())
+        now_ns = self._clock.monotonic_ns()
+        self._prices[symbol] = (price, now_ns)
+        self._traded_ns[symbol] = now_ns
         self._venue.on_trade(symbol, price, quantity, side, ts_ns)
         try:
             self._bus.emit(
                 MarketTick(
-                    **self._stamper(), symbol=symbol, price=price, quantity=quantity, side=side
+                    **self._stamper(),
+                    symbol=symbol,
+                    price=price,
+                    quantity=quantity,
+                    side=side,
+                    venue_ns=venue_ns,
                 )
             )
         except BusSaturated:
             self.refused += 1
 
-    def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
+    def on_quote(
+        self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int, venue_ns: int = 0
+    ) -> None:
         self._venue.on_quote(symbol, bid, ask, ts_ns)
+
+    def on_mark(self, symbol: Symbol, price: Decimal, ts_ns: int, venue_ns: int = 0) -> None:
+        if self.is_quiet(symbol):
+            self._prices[symbol] = (price, self._clock.monotonic_ns())
+            self._venue.on_price(symbol, price, ts_ns)
+        try:
+            self._bus.emit(
+                MarketMark(**self._stamper(), symbol=symbol, price=price, venue_ns=venue_ns)
+            )
+        except BusSaturated:
+            self.refused += 1
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        self._venue.on_funding(symbol, rate, due_ns)
+
+    def on_stream(self, stream: str, connected: bool, cause: str, gap_s: float) -> None:
+        if connected:
+            self._streams_down.pop(stream, None)
+        else:
+            self._streams_down[stream] = cause
+            self._venue.forget_quotes()
+        self._bus.emit(
+            MarketStreamChanged(
+                **self._stamper(), stream=stream, connected=connected, cause=cause, gap_s=gap_s
+            )
+        )
 
     async def room(self) -> None:
         await self._bus.room()
+
+    def is_quiet(self, symbol: Symbol) -> bool:
+        """Whether nobody has traded a symbol for a moment, so that its mark is what it is worth."""
+        traded_ns = self._traded_ns.get(symbol)
+        return traded_ns is None or self._clock.monotonic_ns() - traded_ns > _QUIET_NS
+
+    def streams_down(self) -> dict[str, str]:
+        """Connections of the feed that were lost and are not back, with the cause of each."""
+        return dict(self._streams_down)
 
     def last_price(self, symbol: Symbol) -> Decimal | None:
         entry = self._prices.get(symbol)
@@ -73,7 +141,7 @@ class MarketHub:
         return {symbol: entry[0] for symbol, entry in self._prices.items()}
 
     def ages_s(self) -> dict[Symbol, float]:
-        """Age of the last trade of each symbol."""
+        """Age of the last price of each symbol."""
         now_ns = self._clock.monotonic_ns()
         return {symbol: (now_ns - at) / 1e9 for symbol, (_, at) in self._prices.items()}
 

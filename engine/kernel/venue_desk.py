@@ -86,6 +86,18 @@ class VenueDesk(Protocol):
         """Best bid and ask; likewise."""
         ...
 
+    def on_price(self, symbol: Symbol, price: Decimal, ts_ns: int) -> None:
+        """What a symbol is worth where nobody trades; likewise."""
+        ...
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        """What longs will pay shorts, and when; of concern to a venue that books it itself."""
+        ...
+
+    def forget_quotes(self) -> None:
+        """The feed does not tell of changes any more; likewise."""
+        ...
+
     def last_marks(self) -> Mapping[Symbol, Decimal]:
         """The last prices it remembers of before this start."""
         ...

@@ -82,6 +82,8 @@ class MarketTick(Event, frozen=True, kw_only=True):
     price: Decimal
     quantity: Decimal
     side: Side
+    # When it happened by the venue's own clock; 0 where the feed has no such time.
+    venue_ns: int = 0
 
 
 class MarketMark(Event, frozen=True, kw_only=True):
@@ -93,6 +95,20 @@ class MarketMark(Event, frozen=True, kw_only=True):
 
     symbol: Symbol
     price: Decimal
+    venue_ns: int = 0
+
+
+class MarketStreamChanged(Event, frozen=True, kw_only=True):
+    """A connection of the market feed was lost, or is back after a gap of so many seconds."""
+
+    TYPE: ClassVar[str] = "market.stream"
+    DURABLE: ClassVar[bool] = True
+    FAST: ClassVar[bool] = True
+
+    stream: str
+    connected: bool
+    cause: str
+    gap_s: float
 
 
 # --- signals -----------------------------------------------------------------------------------
@@ -639,6 +655,7 @@ class AlarmCleared(AlarmRaised, frozen=True, kw_only=True):
 ALL_EVENTS: tuple[type[Event], ...] = (
     MarketTick,
     MarketMark,
+    MarketStreamChanged,
     SignalReceived,
     SignalExecuted,
     SignalDropped,

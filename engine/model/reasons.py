@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     POLICY_CHANGED = "policy_changed"
     STORE_UNHEALTHY = "store_unhealthy"
     VENUE_STREAM_DOWN = "venue_stream_down"
+    MARKET_STREAM_DOWN = "market_stream_down"
     MARKET_DATA_STALE = "market_data_stale"
     BUS_SATURATED = "bus_saturated"
     LOOP_LAG = "loop_lag"

@@ -1,6 +1,7 @@
-"""The market feed port: somebody runs it, it pushes trades and quotes into a sink.
+"""The market feed port: somebody runs it, it pushes trades, quotes and marks into a sink.
 
-Prices in account currency, quantities in base coin, times UTC nanoseconds.
+Prices in account currency, quantities in base coin, times UTC nanoseconds. `ts_ns` is when we heard
+of it, `venue_ns` when it happened by the venue's own clock; 0 where the source has no such time.
 """
 
 from __future__ import annotations
@@ -18,13 +19,33 @@ class MarketSink(Protocol):
     """
 
     def on_trade(
-        self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
+        self,
+        symbol: Symbol,
+        price: Decimal,
+        quantity: Decimal,
+        side: Side,
+        ts_ns: int,
+        venue_ns: int = 0,
     ) -> None:
         """A public trade; `side` is the aggressor's."""
         ...
 
-    def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
-        """Best bid and ask changed."""
+    def on_quote(
+        self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int, venue_ns: int = 0
+    ) -> None:
+        """Best bid and ask, as they are now."""
+        ...
+
+    def on_mark(self, symbol: Symbol, price: Decimal, ts_ns: int, venue_ns: int = 0) -> None:
+        """The venue's mark price."""
+        ...
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        """At `due_ns` longs pay shorts this fraction of their notional; later words replace it."""
+        ...
+
+    def on_stream(self, stream: str, connected: bool, cause: str, gap_s: float) -> None:
+        """A connection of the feed came or went. `gap_s` is how long there was none before it."""
         ...
 
     async def room(self) -> None:

@@ -41,7 +41,7 @@ def permission_reasons(facts: GateFacts) -> Iterator[Reason]:
 
 
 def infrastructure_reasons(facts: GateFacts, profile: Profile) -> Iterator[Reason]:
-    """Redis, policy age, database, venue stream, bus, loop and clock."""
+    """Redis, policy age, database, venue and market streams, bus, loop and clock."""
     yield from _redis_reasons(facts)
     if facts.recovering:
         yield Reason(code=ReasonCode.RECOVERING, detail=facts.recovering)
@@ -65,6 +65,9 @@ def infrastructure_reasons(facts: GateFacts, profile: Profile) -> Iterator[Reaso
     elif facts.venue_gap_unread:
         detail = "what happened while the private stream was away has not been read yet"
         yield Reason(code=ReasonCode.VENUE_STREAM_DOWN, detail=detail)
+    for stream, cause in facts.market_streams_down.items():
+        detail = f"{stream} is down: {cause}"
+        yield Reason(code=ReasonCode.MARKET_STREAM_DOWN, detail=detail)
     if facts.bus_saturated:
         yield Reason(
             code=ReasonCode.BUS_SATURATED, detail=facts.bus_why or "the event queue is full"

@@ -69,6 +69,8 @@ class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     venue_stream_connected: bool = False
     # The private stream was away, and what happened meanwhile has not been read.
     venue_gap_unread: bool = False
+    # Connections of the feed that are lost, each with its cause.
+    market_streams_down: Mapping[str, str] = {}
     bus_saturated: bool = True
     bus_why: str = ""
     loop_lag_ms: float = 0.0

@@ -91,12 +91,29 @@ class _Nobody:
         self.ticks = 0
 
     def on_trade(
-        self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
+        self,
+        symbol: Symbol,
+        price: Decimal,
+        quantity: Decimal,
+        side: Side,
+        ts_ns: int,
+        venue_ns: int = 0,
     ) -> None:
         self.ticks += 1
 
-    def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
+    def on_quote(
+        self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int, venue_ns: int = 0
+    ) -> None:
         self.ticks += 1
+
+    def on_mark(self, symbol: Symbol, price: Decimal, ts_ns: int, venue_ns: int = 0) -> None:
+        pass
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        pass
+
+    def on_stream(self, stream: str, connected: bool, cause: str, gap_s: float) -> None:
+        pass
 
     async def room(self) -> None:
         """There is always room."""

@@ -105,15 +105,32 @@ class _Noted:
         self._until_ns = until_ns
 
     def on_trade(
-        self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
+        self,
+        symbol: Symbol,
+        price: Decimal,
+        quantity: Decimal,
+        side: Side,
+        ts_ns: int,
+        venue_ns: int = 0,
     ) -> None:
         if self._until_ns is not None and ts_ns >= self._until_ns:
             raise _PartIsOver
         self._market.note(symbol, price, ts_ns)
         self._sink.on_trade(symbol, price, quantity, side, ts_ns)
 
-    def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
+    def on_quote(
+        self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int, venue_ns: int = 0
+    ) -> None:
         self._sink.on_quote(symbol, bid, ask, ts_ns)
+
+    def on_mark(self, symbol: Symbol, price: Decimal, ts_ns: int, venue_ns: int = 0) -> None:
+        self._sink.on_mark(symbol, price, ts_ns)
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        self._sink.on_funding(symbol, rate, due_ns)
+
+    def on_stream(self, stream: str, connected: bool, cause: str, gap_s: float) -> None:
+        self._sink.on_stream(stream, connected, cause, gap_s)
 
     async def room(self) -> None:
         await self._sink.room()

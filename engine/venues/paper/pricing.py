@@ -1,8 +1,10 @@
 """At what price the paper venue deals, and between which prices nothing can happen.
 
-A market order pays the touch (best quote of the feed, or the last price ± half the configured
-spread, whichever is worse), then an impact that grows with its size: `slippage` bps for each
-100,000 of notional; rounded to the tick against us. Pure apart from the prices it was told.
+A market order pays the touch, then an impact that grows with its size: `slippage` bps for each
+100,000 of notional; rounded to the tick against us. The touch is the best quote of the feed while
+the last price lies within it. Without a quote it is the last price ± half the configured spread;
+beside a quote that the price has left, whichever of the two is worse: one of them is old. Pure
+apart from the prices it was told.
 
 `Band` makes a tick cheap: while a price stays strictly between low and high no resting order can
 fill or trigger and no liquidation can come, so that a tick costs two comparisons.
@@ -39,8 +41,10 @@ class Prices:
     def touch(self, symbol: Symbol, side: Side) -> Decimal:
         """The price that a small market order of this side would pay, before impact."""
         last = self.last[symbol]
-        half = last * self._half_spread
         quote = self.quotes.get(symbol)
+        if quote is not None and quote[0] <= last <= quote[1]:
+            return quote[1] if side is Side.BUY else quote[0]
+        half = last * self._half_spread
         if side is Side.BUY:
             return max(last + half, quote[1]) if quote else last + half
         return min(last - half, quote[0]) if quote else last - half

@@ -113,6 +113,10 @@ class PaperVenue:
         self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
     ) -> None:
         """A public trade; two comparisons when nothing of ours can be concerned."""
+        self.on_price(symbol, price, ts_ns)
+
+    def on_price(self, symbol: Symbol, price: Decimal, ts_ns: int) -> None:
+        """What a symbol is worth now: its last trade, or its mark where nobody trades."""
         self._prices.last[symbol] = price
         band = self._bands.get(symbol)
         if band is not None and not band[0] < price < band[1] and self._matching is not None:
@@ -123,6 +127,13 @@ class PaperVenue:
     def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
         """Best bid and ask; market orders deal at them."""
         self._prices.quotes[symbol] = (bid, ask)
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        """What longs will pay shorts, and when."""
+
+    def forget_quotes(self) -> None:
+        """Nobody tells of changes any more: what was quoted is no price to deal at."""
+        self._prices.quotes.clear()
 
     def set_marks(self, marks: Mapping[Symbol, Decimal]) -> None:
         """Tell prices from elsewhere, where no feed runs."""

@@ -43,7 +43,13 @@ class Desk:
         )
 
     def on_trade(
-        self, symbol: Symbol, price: Decimal, quantity: Decimal, side: Side, ts_ns: int
+        self,
+        symbol: Symbol,
+        price: Decimal,
+        quantity: Decimal,
+        side: Side,
+        ts_ns: int,
+        venue_ns: int = 0,
     ) -> None:
         signal = self.rule.on_trade(symbol, price, ts_ns)
         if signal is None:
@@ -63,7 +69,18 @@ class Desk:
         self.peak = max(self.peak, self.equity)
         self.drawdown = max(self.drawdown, 1 - self.equity / self.peak)
 
-    def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
+    def on_quote(
+        self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int, venue_ns: int = 0
+    ) -> None:
+        pass
+
+    def on_mark(self, symbol: Symbol, price: Decimal, ts_ns: int, venue_ns: int = 0) -> None:
+        pass
+
+    def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
+        pass
+
+    def on_stream(self, stream: str, connected: bool, cause: str, gap_s: float) -> None:
         pass
 
     async def room(self) -> None:

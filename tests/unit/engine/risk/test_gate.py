@@ -73,6 +73,7 @@ ROWS: list[tuple[ReasonCode, dict[str, Any], dict[str, Any], dict[str, Any]]] = 
     (C.STORE_UNHEALTHY, {"store_healthy": False, "store_why": "disk full"}, {}, {}),
     (C.STORE_UNHEALTHY, {"store_lag_s": 2.1}, {}, {}),
     (C.VENUE_STREAM_DOWN, {"venue_stream_connected": False}, {}, {}),
+    (C.MARKET_STREAM_DOWN, {"market_streams_down": {"quotes": "closed"}}, {}, {}),
     (C.MARKET_DATA_STALE, {"market_age_s": STALE_BTC}, {}, {}),
     (C.MARKET_DATA_STALE, {"market_age_s": {}}, {}, {}),
     (C.BUS_SATURATED, {"bus_saturated": True}, {}, {}),

@@ -65,11 +65,22 @@ class TestPrices:
         assert self.prices().touch(BTC, Side.BUY) == 60_006
         assert self.prices().touch(BTC, Side.SELL) == 59_994
 
-    def test_a_quote_that_is_worse_is_dealt_at_and_a_better_one_is_not(self) -> None:
+    def test_a_quote_around_the_last_price_is_the_market_and_not_the_configured_spread(
+        self,
+    ) -> None:
         prices = self.prices()
         prices.quotes[BTC] = (Decimal(59_990), Decimal("60000.1"))
         assert prices.touch(BTC, Side.SELL) == 59_990
+        assert prices.touch(BTC, Side.BUY) == Decimal("60000.1")
+
+    def test_beside_a_quote_that_the_price_has_left_the_worse_of_the_two_is_dealt_at(self) -> None:
+        prices = self.prices()
+        prices.quotes[BTC] = (Decimal(59_990), Decimal("59990.1"))
+        assert prices.touch(BTC, Side.SELL) == 59_990
         assert prices.touch(BTC, Side.BUY) == 60_006
+        prices.quotes[BTC] = (Decimal(60_008), Decimal(60_009))
+        assert prices.touch(BTC, Side.SELL) == 59_994
+        assert prices.touch(BTC, Side.BUY) == 60_009
 
     def test_impact_grows_with_the_notional_and_rounds_against_us(self) -> None:
         prices = self.prices(spread="0", slippage="0.5")
