@@ -22,6 +22,7 @@ BENCHMARKS: Sequence[str] = (
     "bus_fast_path",
     "journal_append",
     "intent_commit",
+    "order_round_trip",
     "recover",
     "redis_replay",
     "outage_detect",
