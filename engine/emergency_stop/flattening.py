@@ -231,6 +231,9 @@ class Flattening:
                 self._fills[update.fill.execution_id] = update.fill
             for closer in self._of(update.fill.symbol):
                 closer.kick()
+        if update.order is not None and update.order.symbol in self.orders:
+            if not self._ids.made(update.order.client_order_id):
+                self.orders[update.order.symbol].heard(update.order)
         self._look.set()
 
     # --- The proof ------------------------------------------------------------------------------

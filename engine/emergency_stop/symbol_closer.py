@@ -47,8 +47,9 @@ CLOSE_WAIT_S = 5.0
 _SETTLE_S = (0.05, 0.1, 0.3, 0.5, 1.0)
 # Refusals without a known reason, after which resting stops are suspected.
 _SUSPECT_STOPS_AFTER = 2
-# Market orders refused in a row, after which a limit order is tried.
+# Market orders refused or left unfilled in a row, after which a limit order is tried.
 _LIMIT_AFTER = 3
+_UNFILLED = Failure(kind=FailureKind.MARKET_HALTED, text="accepted, and nothing was filled")
 _NS = 1_000_000_000
 
 
@@ -241,8 +242,16 @@ class SymbolCloser:
         """Whether an acknowledged order has not shown yet and deserves another look first."""
         assert self._settling is not None
         before, looks = self._settling
-        if quantity != before or looks >= len(_SETTLE_S):
+        if quantity != before:
+            self._settling = self.failure = None
+            self.failures = self._market_refusals = self._limit_refusals = 0
+            return False
+        if looks >= len(_SETTLE_S):
             self._settling = None
+            if self._resting is None:
+                # Taken, and ended by the venue for want of a price: no better than a refusal.
+                self._market_refusals += 1
+                self._fail(_UNFILLED, "close")
             return False
         self._settling = (before, looks + 1)
         await self._until_kicked(_SETTLE_S[looks])
@@ -280,8 +289,12 @@ class SymbolCloser:
                 return
         self._position = None
         self._settling = (position, 0)
-        self.failure = None
-        self.failures = self._refusals = self._market_refusals = 0
+        self._refusals = 0
+        if self.failure is not _UNFILLED:  # That one stands until something fills.
+            self.failure = None
+            self.failures = 0
+        if price is not None:
+            self._market_refusals = 0  # Then market orders again.
 
     def _sizes(self, left: Decimal, grid: Instrument | None) -> tuple[Decimal, ...]:
         """The orders that take it, by the venue's maximum for one, or what it has shown to be."""

@@ -15,6 +15,7 @@ from engine.emergency_stop.collaborators import StopVenue
 from engine.emergency_stop.failures import Failure, attempt, retry_delay_s
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.limits import STOP_CANCEL_WAIT_S
+from engine.model.orders import OrderState
 from engine.model.venue import VenueOrder
 from engine.ports.clock import Clock
 
@@ -30,7 +31,8 @@ class SymbolOrders:
         self._clock = clock
         self._on_protective = on_protective
         # What the operator sees.
-        self.cancelled = 0
+        self._counted = 0
+        self._heard_cancelled: set[ClientOrderId] = set()
         self.ordinary_open = 0
         self.protective: tuple[VenueOrder, ...] | None = None
         self.unprotected_since_ns: int | None = None
@@ -45,6 +47,11 @@ class SymbolOrders:
         self._sends = 0
         self._no_send = asyncio.Event()
         self._no_send.set()
+
+    @property
+    def cancelled(self) -> int:
+        """How many orders are gone: by the answers, or by the stream where that tells of more."""
+        return max(self._counted, len(self._heard_cancelled))
 
     @property
     def is_cancelled(self) -> bool:
@@ -64,6 +71,11 @@ class SymbolOrders:
         if not self.is_cancelled:
             self._wake.set()
         self._set_protective(tuple(order for order in conditional if order.reduce_only))
+
+    def heard(self, order: VenueOrder) -> None:
+        """The private stream tells of an order's new state."""
+        if order.state is OrderState.CANCELLED and order.client_order_id not in self.closing:
+            self._heard_cancelled.add(order.client_order_id)
 
     def cancel_again(self) -> None:
         """Cancel the ordinary ones once more, without having seen any."""
@@ -120,7 +132,7 @@ class SymbolOrders:
             if isinstance(count, Failure):
                 self._cancel_ordinary = True
                 return count
-            self.cancelled += count
+            self._counted += count
             self.ordinary_open = 0
         for client_order_id in tuple(self._risky):
             failure = await self._cancel_risky(client_order_id)
@@ -134,7 +146,7 @@ class SymbolOrders:
             return failure
         # Refused means that it is not open; the next account-wide read has the last word.
         if self._risky.pop(client_order_id, None) is not None and failure is None:
-            self.cancelled += 1
+            self._counted += 1
         return None
 
     async def cancel(self, client_order_id: ClientOrderId) -> Failure | None:
@@ -150,7 +162,7 @@ class SymbolOrders:
         count = await self._cancel_all(conditional=True)
         if isinstance(count, Failure):
             return count
-        self.cancelled += count
+        self._counted += count
         self._set_protective(())
         return None
 

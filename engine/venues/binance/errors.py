@@ -120,9 +120,14 @@ def refusal(status: int, body: bytes, *, retry_after_s: float | None = None) -> 
     if outcome is Outcome.NOT_EXECUTED:
         return NotExecuted(
             f"HTTP {status}, {words}",
-            retry_after_s=1.0 if retry_after_s is None else retry_after_s,
+            retry_after_s=_pause_s(status) if retry_after_s is None else retry_after_s,
         )
     return OutcomeUnknown(f"HTTP {status}, {words}")
+
+
+def _pause_s(status: int) -> float:
+    """Where the venue names no time: an overload is tried again soon, as its documents advise."""
+    return 0.2 if status == 503 else 1.0
 
 
 __all__ = [

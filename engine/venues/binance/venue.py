@@ -62,7 +62,8 @@ from engine.venues.binance.settings import BinanceSettings
 from engine.venues.transport.rate_limits import Lane, PoolLimit
 
 ENTRY_RECEIVE_WINDOW_MS = 1000
-_COUNT_WAIT_S = 0.5
+# How much later than the cancel's its count's answer may come.
+_COUNT_GRACE_S = 0.05
 _LIMIT_POOLS = {
     ("REQUEST_WEIGHT", "MINUTE", 1): (endpoints.WEIGHT, 60),
     ("ORDERS", "SECOND", 10): (endpoints.ORDERS_10S, 10),
@@ -99,7 +100,7 @@ class BinanceVenue:
 
         self.batches = BinanceBatches(rest=rest, order=self._ordinary)
         self._account = account(Lane.READ)
-        self._emergency_account = account(Lane.EXIT)
+        self._emergency_account = account(Lane.EXIT_READ)
         self._instruments: dict[Symbol, Instrument] = {}
 
     @property
@@ -313,27 +314,26 @@ class BinanceVenue:
     async def cancel_all(self, symbol: Symbol, *, conditional: bool) -> int:
         """Cancel every open order of a symbol, of the one kind or the other.
 
-        The venue does not say how many it cancelled, so they are read in the same moment, on
-        another connection: the cancel never waits for its own count. A read that fails or is late
-        counts none.
+        The venue does not say how many it cancelled, so they are read in the same moment, among
+        the ordinary reads: the count takes no connection and no room from any exit, and the cancel
+        never waits for it. A count that fails or is late is none.
         """
-        number, _ = await asyncio.gather(
-            self._count(symbol, conditional=conditional),
-            self._cancel_all(symbol, conditional=conditional),
-        )
-        return number
-
-    async def _cancel_all(self, symbol: Symbol, *, conditional: bool) -> None:
-        endpoint = endpoints.CANCEL_ALL_ALGO if conditional else endpoints.CANCEL_ALL
+        count = asyncio.gather(self._count(symbol, conditional=conditional))
         await self._clock.sleep(0)  # One turn of the loop, in which the count leaves.
-        await self._rest.call(endpoint, {"symbol": symbol}, DoneAnswer, lane=Lane.EXIT)
+        endpoint = endpoints.CANCEL_ALL_ALGO if conditional else endpoints.CANCEL_ALL
+        try:
+            await self._rest.call(endpoint, {"symbol": symbol}, DoneAnswer, lane=Lane.EXIT)
+            return await within(self._clock, _COUNT_GRACE_S, _first(count))
+        except TimeoutError:
+            return 0
+        finally:
+            count.cancel()
 
     async def _count(self, symbol: Symbol, *, conditional: bool) -> int:
-        account = self._emergency_account
-        read = account.open_conditional if conditional else account.open_ordinary
+        read = self._account.open_conditional if conditional else self._account.open_ordinary
         try:
-            return len(await within(self._clock, _COUNT_WAIT_S, read(symbol)))
-        except (VenueError, TimeoutError):
+            return len(await read(symbol))
+        except VenueError:
             return 0
 
     # --- AccountReads ----------------------------------------------------------------------------
@@ -367,6 +367,10 @@ class BinanceVenue:
     def is_connected(self) -> bool:
         """Whether the private stream is up."""
         return self._stream.is_connected()
+
+
+async def _first(answers: asyncio.Future[tuple[int]]) -> int:
+    return (await answers)[0]
 
 
 __all__ = ["ENTRY_RECEIVE_WINDOW_MS", "BinanceVenue"]

@@ -173,6 +173,14 @@ ERROR_ANSWERS: Mapping[str, Answer] = {
         headers={"Content-Type": "text/html"},
     ),
     "rejected_400": _coded(400, -2010, "NEW_ORDER_REJECTED"),
+    "open_orders_400": _coded(
+        400, -4118, "ReduceOnly Order Failed. Please check your existing position and open orders"
+    ),
+    "percent_price_400": _coded(
+        400,
+        -4131,
+        "The counterparty's best price does not meet the PERCENT_PRICE filter limit.",
+    ),
     "matching_window_400": _coded(
         400, -5028, "Timestamp for this request is outside of the ME recvWindow."
     ),
