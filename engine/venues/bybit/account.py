@@ -10,14 +10,15 @@ exists all the same. Which symbols are in hedge mode is learned from every posit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from engine.model.errors import NotExecuted, OutcomeUnknown
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.orders import Fill
 from engine.model.values import ZERO
-from engine.model.venue import VenueBalance, VenueOrder, VenuePosition
+from engine.model.venue import VenueBalance, VenueOrder, VenuePosition, WalletMovement
 from engine.venues.bybit import requests
 from engine.venues.bybit.accounts import (
     PositionLeg,
@@ -26,14 +27,15 @@ from engine.venues.bybit.accounts import (
     decode_positions,
     decode_wallet,
 )
-from engine.venues.bybit.requests import EXECUTIONS_WINDOW_MS, Request
+from engine.venues.bybit.movements import decode_movements
+from engine.venues.bybit.requests import WINDOW_MS, Request
 from engine.venues.bybit.rest import BybitRest
 from engine.venues.transport.rate_limits import Lane
 
 CURRENCY = "USDT"
 SETTLE_COINS = ("USDT", "USDC")
 _NS_PER_MS = 1_000_000
-# The venue keeps executions for two years.
+# The venue keeps executions and movements for two years.
 _KEPT_MS = 2 * 365 * 24 * 3600 * 1000
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -88,7 +90,7 @@ class BybitAccount:
 
     async def positions(self) -> tuple[VenuePosition, ...]:
         """Every non-zero position; in hedge mode a row for each leg."""
-        by_coin = await asyncio.gather(*(self._positions(coin) for coin in SETTLE_COINS))
+        by_coin = await _both(self._positions)
         return tuple(leg.position for legs in by_coin for leg in legs if not leg.is_flat)
 
     async def _positions(self, coin: str) -> list[PositionLeg]:
@@ -115,7 +117,7 @@ class BybitAccount:
         """Every open order, of both kinds."""
         if symbol is not None:
             return await self._open_orders(lambda cursor: requests.open_orders_of(symbol, cursor))
-        by_coin = await asyncio.gather(*(self._open_orders_in(coin) for coin in SETTLE_COINS))
+        by_coin = await _both(self._open_orders_in)
         return tuple(order for orders in by_coin for order in orders)
 
     async def _open_orders_in(self, coin: str) -> tuple[VenueOrder, ...]:
@@ -150,23 +152,56 @@ class BybitAccount:
 
         Funding stands in the same list and is no fill.
         """
-        now_ms = self._rest.venue_now_ms()
-        begin_ms = max(since_ns // _NS_PER_MS, now_ms - _KEPT_MS)
-        fills: dict[str, Fill] = {}
-        while begin_ms <= now_ms:
-            window = await self._all(_window(begin_ms, symbol), decode_executions)
-            fills.update((fill.execution_id, fill) for fill in window)
-            begin_ms += EXECUTIONS_WINDOW_MS
+
+        def ask(start_ms: int, end_ms: int, cursor: str) -> Request:
+            return requests.executions(
+                start_ms=start_ms, end_ms=end_ms, cursor=cursor, symbol=symbol
+            )
+
+        rows = await self._since(since_ns, ask, decode_executions)
+        fills = {fill.execution_id: fill for fill in rows}
         found = sorted(fills.values(), key=lambda fill: fill.ts_ns)
         return tuple(fill for fill in found if fill.ts_ns >= since_ns)
 
     async def balance(self) -> VenueBalance:
         """The wallet balance in USDT; a coin of which there is nothing is not listed."""
-        balances = await self._rest.call(requests.wallet(), decode_wallet, lane=self._lane)
-        for balance in balances:
+        for balance in await self.balances():
             if balance.currency == CURRENCY:
                 return balance
         return VenueBalance(currency=CURRENCY, balance=ZERO)
+
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        """The wallet balance of every coin."""
+        return await self._rest.call(requests.wallet(), decode_wallet, lane=self._lane)
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet since a time, oldest first; at most of two years."""
+
+        def ask(start_ms: int, end_ms: int, cursor: str) -> Request:
+            return requests.movements(start_ms=start_ms, end_ms=end_ms, cursor=cursor)
+
+        rows = await self._since(since_ns, ask, decode_movements)
+        movements = {movement.movement_id: movement for movement in rows}
+        found = sorted(movements.values(), key=lambda movement: movement.ts_ns)
+        return tuple(movement for movement in found if movement.ts_ns >= since_ns)
+
+    # --- pages -----------------------------------------------------------------------------------
+
+    async def _since(
+        self,
+        since_ns: int,
+        ask: Callable[[int, int, str], Request],
+        read: Callable[[bytes], _Page[T]],
+    ) -> list[T]:
+        """Every row since a time, week by week, each to the end of its cursors."""
+        now_ms = self._rest.venue_now_ms()
+        begin_ms = max(since_ns // _NS_PER_MS, now_ms - _KEPT_MS)
+        rows: list[T] = []
+        while begin_ms <= now_ms:
+            end_ms = begin_ms + WINDOW_MS - 1
+            rows += await self._all(partial(ask, begin_ms, end_ms), read)
+            begin_ms = end_ms + 1
+        return rows
 
     async def _all(
         self, ask: Callable[[str], Request], read: Callable[[bytes], _Page[T]]
@@ -187,11 +222,15 @@ class BybitAccount:
             seen.add(cursor)
 
 
-def _window(begin_ms: int, symbol: Symbol | None) -> Callable[[str], Request]:
-    end_ms = begin_ms + EXECUTIONS_WINDOW_MS - 1
-    return lambda cursor: requests.executions(
-        start_ms=begin_ms, end_ms=end_ms, cursor=cursor, symbol=symbol
-    )
+async def _both(read: Callable[[str], Coroutine[Any, Any, T]]) -> list[T]:
+    """Read of both coins at once; both have ended when this does, whatever became of them."""
+    read_of = await asyncio.gather(*map(read, SETTLE_COINS), return_exceptions=True)
+    rows: list[T] = []
+    for each in read_of:
+        if isinstance(each, BaseException):
+            raise each
+        rows.append(each)
+    return rows
 
 
 __all__ = ["CURRENCY", "SETTLE_COINS", "BybitAccount", "PositionModes"]

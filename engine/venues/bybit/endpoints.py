@@ -59,6 +59,7 @@ ENDED_ORDERS = Endpoint(method="GET", path=f"{_ORDER}/history")
 EXECUTIONS = Endpoint(method="GET", path="/v5/execution/list")
 POSITIONS = Endpoint(method="GET", path="/v5/position/list")
 WALLET = Endpoint(method="GET", path="/v5/account/wallet-balance")
+MOVEMENTS = Endpoint(method="GET", path="/v5/account/transaction-log", per_second=25)
 LEVERAGE = Endpoint(method="POST", path="/v5/position/set-leverage", kind=_SETTING, per_second=10)
 MODE = Endpoint(method="POST", path="/v5/position/switch-mode", kind=_SETTING, per_second=10)
 STOPS = Endpoint(method="POST", path="/v5/position/trading-stop", kind=_SETTING, per_second=10)
@@ -83,6 +84,7 @@ _ALL = (
     EXECUTIONS,
     POSITIONS,
     WALLET,
+    MOVEMENTS,
     LEVERAGE,
     MODE,
     STOPS,
@@ -113,6 +115,7 @@ __all__ = [
     "EXECUTIONS",
     "LEVERAGE",
     "MODE",
+    "MOVEMENTS",
     "ORDERS",
     "PLACE",
     "PLACE_BATCH",

@@ -42,7 +42,9 @@ _TRIGGER_BY = "LastPrice"
 _DERIVATIVES = "DERIVATIVES"
 _ORDERS_PER_PAGE, _EXECUTIONS_PER_PAGE = 50, 100
 _POSITIONS_PER_PAGE, _CONTRACTS_PER_PAGE = 200, 1000
-EXECUTIONS_WINDOW_MS = 7 * 24 * 3600 * 1000
+_MOVEMENTS_PER_PAGE = 50
+# The longest time that one question about executions or movements may span.
+WINDOW_MS = 7 * 24 * 3600 * 1000
 
 _Document = dict[str, object]
 
@@ -315,7 +317,7 @@ def executions(
     *, start_ms: int, end_ms: int, cursor: str = "", symbol: Symbol | None = None
 ) -> Request:
     """Executions of a time of at most seven days, both ends included."""
-    require(0 <= end_ms - start_ms <= EXECUTIONS_WINDOW_MS, "executions of more than seven days")
+    require(0 <= end_ms - start_ms <= WINDOW_MS, "executions of more than seven days")
     parameters = {
         "category": LINEAR,
         **({} if symbol is None else {"symbol": symbol}),
@@ -335,14 +337,26 @@ def wallet() -> Request:
     return _get(endpoints.WALLET, {"accountType": "UNIFIED"})
 
 
+def movements(*, start_ms: int, end_ms: int, cursor: str = "") -> Request:
+    """What moved the wallet in a time of at most seven days, in every coin and category."""
+    require(0 <= end_ms - start_ms <= WINDOW_MS, "movements of more than seven days")
+    parameters = {
+        "accountType": "UNIFIED",
+        "startTime": start_ms,
+        "endTime": end_ms,
+        "limit": _MOVEMENTS_PER_PAGE,
+    }
+    return _get(endpoints.MOVEMENTS, parameters, cursor)
+
+
 def protection() -> Request:
     return _get(endpoints.PROTECTION, {})
 
 
 __all__ = [
     "BATCH_MAX",
-    "EXECUTIONS_WINDOW_MS",
     "PROTECTION_RANGE_S",
+    "WINDOW_MS",
     "Request",
     "amend",
     "amend_batch",
@@ -353,6 +367,7 @@ __all__ = [
     "ended_order",
     "executions",
     "executions_of",
+    "movements",
     "open_orders",
     "open_orders_of",
     "order",

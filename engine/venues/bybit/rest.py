@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from engine.model.api_key import ApiKey
-from engine.model.errors import NotExecuted, OutcomeUnknown, VenueError
+from engine.model.errors import NotExecuted, VenueError
 from engine.ports import Clock
 from engine.venues.bybit import requests
 from engine.venues.bybit.decoding import Undecodable
@@ -83,22 +83,27 @@ class BybitRest:
         leaves.
         """
         if request.endpoint.is_signed and self._is_time_stale:
-            await self._compare_first(lane)
+            await self._compare_before(lane)
         return await self._call(request, read, lane, receive_window_ms, before)
 
     async def stream_login(self) -> str:
         """The first message of a private stream; it has to be sent at once."""
         if self._is_time_stale:
-            await self._compare_first(Lane.READ)
+            await self._compare_before(Lane.READ)
         expires_ms = self.venue_now_ms() + _LOGIN_S * 1000
         return self._signer.stream_login(expires_ms=expires_ms).decode()
 
-    async def _compare_first(self, lane: Lane) -> None:
+    async def _compare_before(self, lane: Lane) -> None:
         """Compare clocks for the sake of what is to follow, which has not been sent."""
         try:
             await self.compare_clocks(lane)
-        except OutcomeUnknown as error:
-            raise NotExecuted(f"not sent: the venue's time is not known ({error})") from error
+        except VenueError as error:
+            if lane is Lane.EXIT:
+                return  # It goes with the time that is known: it may well be accepted again.
+            retry_after_s = error.retry_after_s if isinstance(error, NotExecuted) else 1.0
+            raise NotExecuted(
+                f"not sent: the venue's time is not known ({error})", retry_after_s=retry_after_s
+            ) from error
 
     async def _call(
         self,

@@ -60,11 +60,11 @@ class BybitSettings:
                 self._modes.set_all(is_hedged=is_hedged)
             self._modes.set(symbol, is_hedged=is_hedged)
 
-    async def use_position_mode(self, *, is_hedged: bool) -> None:
+    async def use_mode(self, *, hedged: bool) -> None:
         """Set every USDT contract to one mode; Refused while there are positions or orders."""
-        request = requests.set_position_mode(CURRENCY, is_hedged=is_hedged)
+        request = requests.set_position_mode(CURRENCY, is_hedged=hedged)
         await self._rest.call(request, _done, lane=Lane.ENTRY)
-        self._modes.set_all(is_hedged=is_hedged)
+        self._modes.set_all(is_hedged=hedged)
 
     # --- a position's own stops ------------------------------------------------------------------
 

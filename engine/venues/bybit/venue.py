@@ -22,6 +22,7 @@ from engine.model.venue import (
     VenueBalance,
     VenueOrder,
     VenuePosition,
+    WalletMovement,
 )
 from engine.ports import Clock, FinalCheck, Streams
 from engine.venues.bybit import requests
@@ -31,6 +32,7 @@ from engine.venues.bybit.instruments import Contract, decode_contracts
 from engine.venues.bybit.orders import BybitOrders
 from engine.venues.bybit.rest import BybitRest
 from engine.venues.bybit.settings import BybitSettings
+from engine.venues.bybit.signing import ENTRY_RECEIVE_WINDOW_MS
 from engine.venues.bybit.streams import decode_tickers
 from engine.venues.transport.rate_limits import Lane
 
@@ -165,8 +167,16 @@ class BybitVenue:
         return await self._account.executions(since_ns=since_ns, symbol=symbol)
 
     async def balance(self) -> VenueBalance:
-        """The wallet balance."""
+        """The wallet balance in USDT."""
         return await self._account.balance()
+
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        """The wallet balance of every coin."""
+        return await self._account.balances()
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet since a time, oldest first."""
+        return await self._account.movements(since_ns=since_ns)
 
     # --- Streams ---------------------------------------------------------------------------------
 
@@ -179,4 +189,4 @@ class BybitVenue:
         return self._stream.is_connected()
 
 
-__all__ = ["BybitVenue"]
+__all__ = ["ENTRY_RECEIVE_WINDOW_MS", "BybitVenue"]

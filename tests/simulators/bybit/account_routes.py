@@ -9,13 +9,14 @@ from engine.model.values import ZERO, plain
 from tests.simulators.bybit.answers import MS
 from tests.simulators.bybit.desk import Desk, Document, Route, page
 from tests.simulators.bybit.errors import ApiError, params_error
-from tests.simulators.bybit.order_routes import read_leg, read_wishes
+from tests.simulators.bybit.order_routes import in_window, read_leg, read_wishes
 from tests.simulators.bybit.parameters import Parameters
 from tests.simulators.core import checks
-from tests.simulators.core.model import Execution, Order
+from tests.simulators.core.model import Execution, Income, IncomeKind, Order
 
 _MODES = {"0": False, "3": True}
 _WINDOW_RANGE_S = (3, 300)
+_DAY_MS = 24 * 3600 * 1000
 _RATE_GRID = Decimal("1E-4")
 _PRICE_GRID = Decimal("1E-8")
 
@@ -93,6 +94,54 @@ def wallet_row(desk: Desk) -> Document:
         "totalMaintenanceMargin": plain(maintenance),
         "totalMaintenanceMarginByMp": plain(maintenance),
         "coin": [coin],
+    }
+
+
+def transaction_log(desk: Desk, parameters: Parameters) -> Document:
+    """What moved the wallet, newest first; a trade's profit and fee are one row."""
+    rows: list[Document] = []
+    profits: dict[int, Decimal] = {}
+    for each in desk.venue.account.incomes:
+        if each.kind is IncomeKind.REALIZED_PNL:
+            profits[each.execution_id] = each.amount
+        else:
+            rows.append(log_row(desk, each, profit=profits.pop(each.execution_id, ZERO)))
+    currency = parameters.optional("currency")
+    rows = [row for row in rows if currency in (None, row["currency"])]
+    rows = in_window(desk, parameters, rows, "transactionTime", default_ms=_DAY_MS)
+    rows.reverse()
+    return page(parameters, rows, default=20, most=50)
+
+
+def log_row(desk: Desk, income: Income, *, profit: Decimal) -> Document:
+    is_trade = income.kind is IncomeKind.COMMISSION
+    kind = {IncomeKind.COMMISSION: "TRADE", IncomeKind.FUNDING_FEE: "SETTLEMENT"}.get(
+        income.kind, "TRANSFER_IN" if income.amount > ZERO else "TRANSFER_OUT"
+    )
+    is_funding = income.kind is IncomeKind.FUNDING_FEE
+    return {
+        "id": desk.wire_id(income.income_id),
+        "transSubType": "",
+        "symbol": income.symbol,
+        "side": "None",
+        "type": kind,
+        "category": "linear" if income.symbol else "",
+        "currency": "USDT",
+        "transactionTime": str(income.ts_ns // MS),
+        "funding": plain(income.amount) if is_funding else "",
+        "fee": plain(-income.amount) if is_trade else "0",
+        "cashFlow": "0" if is_funding else plain(profit if is_trade else income.amount),
+        "change": plain(income.amount + profit),
+        "tradeId": desk.wire_id(income.execution_id) if income.execution_id else "",
+        "orderId": "",
+        "orderLinkId": "",
+        "qty": "0",
+        "size": "0",
+        "tradePrice": "0",
+        "feeRate": "0",
+        "cashBalance": "0",
+        "bonusChange": "",
+        "extraFees": "",
     }
 
 
@@ -239,6 +288,7 @@ ROUTES = (
     Route(method="POST", path="/v5/position/switch-mode", handler=switch_mode, per_second=10),
     Route(method="POST", path="/v5/position/trading-stop", handler=trading_stop, per_second=10),
     Route(method="GET", path="/v5/account/wallet-balance", handler=wallet),
+    Route(method="GET", path="/v5/account/transaction-log", handler=transaction_log, per_second=25),
     Route(method="GET", path="/v5/account/info", handler=account_info),
     Route(method="GET", path="/v5/account/fee-rate", handler=fee_rate, per_second=10),
     Route(method="GET", path="/v5/account/query-dcp-info", handler=protection, per_second=5),

@@ -365,7 +365,7 @@ def history(desk: Desk, parameters: Parameters) -> Document:
         rows = [desk.document(found)] if found is not None and ended else []
     else:
         rows = desk.closed_documents(desk.symbols(parameters, needed=False))
-        rows = _in_window(desk, parameters, rows, "updatedTime")
+        rows = in_window(desk, parameters, rows, "updatedTime")
     horizon = str((desk.now_ns() - _DAY_NS) // MS)
     rows = [row for row in rows if row["cumExecQty"] != "0" or str(row["updatedTime"]) >= horizon]
     return page(parameters, rows, default=20, most=50)
@@ -387,22 +387,30 @@ def executions(desk: Desk, parameters: Parameters) -> Document:
         wanted = parameters.optional(name)
         if wanted is not None:
             rows = [row for row in rows if row[key] == wanted]
-    rows = _in_window(desk, parameters, rows, "execTime")
+    rows = in_window(desk, parameters, rows, "execTime")
     rows.sort(key=lambda row: (int(str(row["execTime"])), int(str(row["seq"]))), reverse=True)
     return page(parameters, rows, default=50, most=100)
 
 
-def _in_window(
-    desk: Desk, parameters: Parameters, rows: list[Document], key: str
+def in_window(
+    desk: Desk,
+    parameters: Parameters,
+    rows: list[Document],
+    key: str,
+    *,
+    default_ms: int = _WEEK_MS,
 ) -> list[Document]:
+    """The rows of the time that was asked for: a week at most, `default_ms` unless both ends are
+    given.
+    """
     start = parameters.optional_integer("startTime")
     end = parameters.optional_integer("endTime")
     if start is not None and end is not None and not 0 <= end - start <= _WEEK_MS:
         raise params_error("the time range is over seven days")
     if end is None:
-        end = desk.now_ms() if start is None else start + _WEEK_MS
+        end = desk.now_ms() if start is None else start + default_ms
     if start is None:
-        start = end - _WEEK_MS
+        start = end - default_ms
     return [row for row in rows if start <= int(str(row[key])) <= end]
 
 
@@ -427,4 +435,4 @@ ROUTES = (
     Route(method="GET", path="/v5/execution/list", handler=executions),
 )
 
-__all__ = ["ROUTES", "read_leg", "read_wishes"]
+__all__ = ["ROUTES", "in_window", "read_leg", "read_wishes"]

@@ -23,6 +23,7 @@ from engine.venues.bybit.accounts import (
 from engine.venues.bybit.decoding import Undecodable
 from engine.venues.bybit.errors import RequestKind
 from engine.venues.bybit.instruments import ContractPage, decode_contracts
+from engine.venues.bybit.movements import decode_movements
 from engine.venues.bybit.streams import (
     PrivateMessage,
     decode_private,
@@ -42,6 +43,7 @@ def _decode_batch(body: bytes) -> object:
 # The beginning of a file's name decides; the longest that fits. A reason means: refused with it.
 _TABLE: Mapping[str, tuple[Reader, str]] = {
     "account__wallet-balance": (decode_wallet, ""),
+    "account__transaction-log": (decode_movements, ""),
     "http_get_wallet_balance": (decode_wallet, ""),
     "market__instrument.": (decode_contracts, "category"),
     "http_get_instruments_linear.": (decode_contracts, ""),
