@@ -36,6 +36,10 @@ def _reason(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="why; goes into the audit")
 
 
+def _confirm_live(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--confirm-live", default="", metavar="ACCOUNT", help=text)
+
+
 def build_parser(version: str) -> argparse.ArgumentParser:
     """The whole grammar."""
     common = argparse.ArgumentParser(add_help=False)
@@ -69,6 +73,8 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         ("resume", "end a halt"),
     ):
         command = add(name, text)
+        if name == "start":
+            _confirm_live(command, "START LIVE: real orders on this account")
         _reason(command)
         _json(command)
     reduce_only = add("reduce-only", "only what makes positions smaller, until it is switched off")
@@ -177,6 +183,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--speed", choices=["1", "max"], default=None, help="pace of a replay")
     run.add_argument("--seed", type=int, default=None, metavar="N", help="of the simulated market")
+    _confirm_live(run, "live: start trading real orders on this account, once all is ready")
     _json(run)
 
 

@@ -255,6 +255,7 @@ def _run(arguments: argparse.Namespace) -> int:
             replay=None if arguments.replay is None else Path(arguments.replay),
             speed=arguments.speed or "1",
             seed=arguments.seed,
+            confirm_live=arguments.confirm_live,
         )
         summary = run_headless(options, duration_s=arguments.duration)
         if arguments.json:
@@ -355,6 +356,8 @@ def _command(arguments: argparse.Namespace, data_dir: Path) -> int:
     fields: dict[str, Any] = {"reason": arguments.reason, "author": _author()}
     if arguments.command == "reduce-only":
         fields["switch"] = arguments.switch
+    if arguments.command == "start":
+        fields["confirm_live"] = arguments.confirm_live
     if arguments.command == "reset":
         fields |= {
             "cause": arguments.cause,

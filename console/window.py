@@ -31,6 +31,7 @@ from console.pacer import CHART_HZ, TABLE_HZ, TEXT_HZ, FramePacer
 from console.policy_desk import PolicyDesk
 from console.qt import ConsoleTasks, PageRegion, SheetHost, named_timer
 from console.regions import RegionRing
+from console.start_desk import StartDesk
 from console.stop_desk import StopDesk
 from console.stop_filter import StopFilter
 from console.theme import DAY, DUSK, LiveTheme
@@ -152,7 +153,14 @@ class MainWindow(QWidget):
             theme=self._theme,
             author=author,
         )
-
+        self.start_desk = StartDesk(
+            client=self._client,
+            commands=self.commands,
+            sheets=self.sheets,
+            tasks=self.tasks,
+            theme=self._theme,
+            author=author,
+        )
         self.health_desk = HealthDesk(
             client=self._client,
             view=self.health_view,
@@ -427,11 +435,8 @@ class MainWindow(QWidget):
         )
 
     def _start(self) -> None:
-        self.commands.send(
-            "start",
-            "START",
-            lambda: self._client.start(reason="held in the main window", author=self._author),
-        )
+        if self._engine is not None:
+            self.start_desk.start(self._engine.snapshot)
 
     def _acknowledge(self, alarm: str) -> None:
         self.commands.send(

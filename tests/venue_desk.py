@@ -160,6 +160,12 @@ class ExchangeDesk(Desk):
         self.data_dir = self.folder / "another"
         self.options = dataclasses.replace(self.options, data_dir=self.data_dir)
 
+    def confirm_live(self, account: str) -> None:
+        """As typed on the command line."""
+        options = dataclasses.replace(self.options, confirm_live=account)
+        parts = dataclasses.replace(self.kernel.parts, options=options)
+        self.kernel._parts = parts
+
     async def go_live(self) -> None:
         """START LIVE, as the operator gives it."""
         result = await self.kernel.client.start(reason="story", confirm_live=ACCOUNT)

@@ -52,9 +52,11 @@ class ReduceOnlyState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartState:
-    """The START row while READY."""
+    """The START row while READY. Live asks in a sheet, where the hold is then."""
 
     text: str
+    words: str
+    needs_hold: bool
     unmet: tuple[Condition, ...]
     can_start: bool
 
@@ -105,11 +107,25 @@ class EntriesViewModel:
             EngineState.STANDBY,
         }:
             return None
+        is_live = snapshot.mode == "live"
+        words = "START LIVE" if is_live else "START"
         unmet = tuple(condition for condition in snapshot.start_conditions if not condition.met)
         if snapshot.state is EngineState.STANDBY:
             why = snapshot.state_why or "a start condition is not met"
-            return StartState(text=f"STANDBY – {why}", unmet=unmet, can_start=False)
-        text = "READY – nothing trades until START."
+            return StartState(
+                text=f"STANDBY – {why}",
+                words=words,
+                needs_hold=not is_live,
+                unmet=unmet,
+                can_start=False,
+            )
+        text = f"READY – nothing trades until {words}."
         if is_pending:
-            text = "START sent, waiting for the engine."
-        return StartState(text=text, unmet=unmet, can_start=not unmet and not is_pending)
+            text = f"{words} sent, waiting for the engine."
+        return StartState(
+            text=text,
+            words=words,
+            needs_hold=not is_live,
+            unmet=unmet,
+            can_start=not unmet and not is_pending,
+        )

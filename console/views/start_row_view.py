@@ -1,5 +1,5 @@
-"""The START row while READY: what start needs, and START, itself a hold. Another row than the
-reset, on purpose.
+"""The START row while READY: what start needs, and START, itself a hold; START LIVE opens its
+sheet. Another row than the reset, on purpose.
 """
 
 from PySide6.QtCore import Signal
@@ -39,4 +39,6 @@ class StartRowView(QFrame):
         self._text.set_text(state.text)
         needs = [item.why or condition_words(item.condition) for item in state.unmet]
         self._unmet.set_text(f"Still needed: {'; '.join(needs)}" if needs else "")
+        self._start.set_text(state.words)
+        self._start.set_needs_hold(state.needs_hold)
         self._start.setEnabled(state.can_start)

@@ -12,6 +12,7 @@ from engine.emergency_stop.collaborators import (
     StopVenue,
 )
 from engine.emergency_stop.conditions import (
+    LINKS_UP_S,
     ResetFacts,
     StartFacts,
     clearing_conditions,
@@ -24,6 +25,7 @@ from engine.emergency_stop.flattening import FlatProof
 from engine.emergency_stop.order_series import is_closing_order
 
 __all__ = [
+    "LINKS_UP_S",
     "EmergencyStop",
     "Exposure",
     "FlatProof",

@@ -69,6 +69,7 @@ async def build_kernel(
     given. `transport` carries what goes to an exchange: the network unless given. Raises
     DataDirectoryInUse, StoreError, ConfigurationError, PolicyInvalid; nothing stays open then.
     """
+    options.check()
     storage = await open_storage(
         DataDirectory(options.data_dir), configuration=options.effective, clock=clock
     )

@@ -234,7 +234,7 @@ class Foundations:
         """The exchange's key; ConfigurationError when there is none. Paper needs none."""
         if wiring.is_paper(self.configuration):
             return None
-        name, account = self.configuration.venue.name, self.configuration.node.name
+        name, account = self.configuration.venue.name, self.options.account
         found = await find_api_key(os.environ, self.vault, name, account)
         _log.info("key for %s: %s", name, found.why)
         return found.key

@@ -7,6 +7,7 @@ anywhere.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,10 +17,13 @@ from engine.kernel.build import build_kernel
 from engine.kernel.control import serve_control
 from engine.kernel.kernel import Kernel
 from engine.kernel.options import KernelOptions
+from engine.kernel.standing import NEEDS_START
 from engine.market import first_ts_ns
 from engine.ports import Clock
 from engine.runtime import SimClock, SystemClock, Tasks, run_simulated
 
+_log = logging.getLogger(__name__)
+_START_AGAIN_S = 0.5
 # A simulated market on simulated time begins here: 2026-01-01 00:00:00 UTC.
 SIMULATION_START_NS = 1_767_225_600_000_000_000
 
@@ -87,6 +91,8 @@ async def _live(kernel: Kernel, clock: Clock, duration_s: float | None) -> dict[
     signals = _watch_signals(loop, ended.set)
     try:
         await kernel.start()
+        if kernel.parts.options.confirm_live:
+            tasks.spawn("START LIVE", start_live(kernel, clock))
         if kernel.parts.options.effective.market.feed == "replay":
             tasks.spawn("end of the recording", then_end(kernel.run_until_feed_ends))
         if duration_s is not None:
@@ -107,6 +113,32 @@ async def _live(kernel: Kernel, clock: Clock, duration_s: float | None) -> dict[
     return summary
 
 
+async def start_live(kernel: Kernel, clock: Clock) -> None:
+    """The confirmation of the command line, given as soon as every condition of a start is met:
+    once, and not where a reset has left the engine waiting for a START of its own.
+    """
+    parts = kernel.parts
+    if NEEDS_START in parts.storage.open_state.standing:
+        _log.warning("not started: a reset before this run asks for `seawall start`")
+        return
+    told: tuple[str, ...] = ()
+    while True:
+        result = await kernel.client.start(
+            reason="confirmed on the command line",
+            author="command line",
+            confirm_live=parts.options.confirm_live,
+        )
+        if result.ok:
+            return
+        unmet = tuple(entry.condition for entry in result.unmet)
+        if unmet != told:
+            told = unmet
+            _log.info("START LIVE waits for %s", ", ".join(unmet))
+        if "not_latched" in unmet:
+            return  # Whoever presses the stop has withdrawn the confirmation.
+        await clock.sleep(_START_AGAIN_S)
+
+
 def _watch_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> list[int]:
     watched: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -118,4 +150,4 @@ def _watch_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> 
     return watched
 
 
-__all__ = ["SIMULATION_START_NS", "hold_time_for", "real_clock", "run_headless"]
+__all__ = ["SIMULATION_START_NS", "hold_time_for", "real_clock", "run_headless", "start_live"]

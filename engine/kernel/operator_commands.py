@@ -103,10 +103,10 @@ class OperatorCommands:
 
     def _confirmation(self, confirm_live: str) -> tuple[Condition, ...]:
         """Nothing where no money is at risk."""
-        configuration = self._parts.options.effective
-        if configuration.engine.mode != "live":
+        options = self._parts.options
+        if options.effective.engine.mode != "live":
             return ()
-        account = configuration.node.name
+        account = options.account
         if confirm_live == account:
             return (Condition(condition="live_confirmed", met=True, why=""),)
         said = f"not {confirm_live!r}" if confirm_live else "which was not given"

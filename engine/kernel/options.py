@@ -17,6 +17,7 @@ class KernelOptions:
     """`replay` and `seed` overrule the configuration; `speed` belongs to a replay.
 
     `simulated` runs the simulated market on simulated time, as fast as the machine allows.
+    `confirm_live` is the account's name as typed by whoever wants real orders from the start.
     """
 
     configuration: Configuration
@@ -25,6 +26,7 @@ class KernelOptions:
     speed: Literal["1", "max"] = "1"
     seed: int | None = None
     simulated: bool = False
+    confirm_live: str = ""
 
     @property
     def effective(self) -> Configuration:
@@ -35,6 +37,24 @@ class KernelOptions:
         if self.seed is not None:
             market = msgspec.structs.replace(market, seed=self.seed)
         return msgspec.structs.replace(self.configuration, market=market)
+
+    @property
+    def account(self) -> str:
+        """The account's name on the desk: what START LIVE asks to be typed."""
+        return self.configuration.node.name
+
+    def check(self) -> None:
+        """What configuration and command line make together; raises ConfigurationError."""
+        mode = self.configuration.engine.mode
+        if mode != "paper" and (self.replay is not None or self.simulated):
+            raise ConfigurationError("engine.mode", f"a recording is traded on paper, not {mode}")
+        if not self.confirm_live:
+            return
+        if mode != "live":
+            raise ConfigurationError("--confirm-live", f"engine.mode is {mode}: nothing to confirm")
+        if self.confirm_live != self.account:
+            words = f"the account is {self.account!r}, not {self.confirm_live!r}"
+            raise ConfigurationError("--confirm-live", words)
 
     @property
     def runs_on_simulated_time(self) -> bool:

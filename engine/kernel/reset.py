@@ -15,6 +15,7 @@ import msgspec
 
 from engine.api import CommandResult
 from engine.emergency_stop import (
+    LINKS_UP_S,
     ResetFacts,
     StartFacts,
     clearing_conditions,
@@ -28,9 +29,10 @@ from engine.kernel.standing import NEEDS_START
 from engine.model.emergency import REBASES, Clearing, Condition, ResetRequest
 from engine.model.errors import StoreError
 from engine.model.snapshots import EngineState
+from engine.model.venue import StreamUpdate
 from engine.risk import DrawdownState
 
-# console.md 2.4: 60 s; a newcomer's paper desk has no exchange that could flap.
+# An exchange's links must have held for `LINKS_UP_S`; a newcomer's paper desk has none to flap.
 PAPER_LINKS_UP_S = 5.0
 
 
@@ -40,7 +42,14 @@ class ResetDesk:
     def __init__(self, *, parts: Parts, commands: OperatorCommands) -> None:
         self._parts = parts
         self._commands = commands
-        self._began_ns = parts.clock.monotonic_ns()
+        self._began_ns = self._connected_ns = parts.clock.monotonic_ns()
+        parts.venue.streams.subscribe(self._hear)
+        is_paper = parts.options.effective.engine.mode == "paper"
+        self._links_up_s = PAPER_LINKS_UP_S if is_paper else LINKS_UP_S
+
+    def _hear(self, update: StreamUpdate) -> None:
+        if update.connected:
+            self._connected_ns = self._parts.clock.monotonic_ns()
 
     def would_trip_again(self) -> tuple[str, ...]:
         """Measures that would trip again at once, by the names a reset re-bases them with."""
@@ -62,7 +71,9 @@ class ResetDesk:
         parts = self._parts
         stop = parts.stop.snapshot()
         bus = parts.bus.snapshot()
-        up_s = (parts.clock.monotonic_ns() - self._began_ns) / 1e9
+        now_ns = parts.clock.monotonic_ns()
+        up_s = (now_ns - self._began_ns) / 1e9
+        connected_s = (now_ns - self._connected_ns) / 1e9
         age_s = parts.market.youngest_age_s()
         # Clearing a trip by name is seeing it: its own alarm needs no second acknowledgement.
         named = () if request is None else request.clear
@@ -73,7 +84,7 @@ class ResetDesk:
             positions_open=stop.positions_open,
             orders_open=stop.orders_open,
             links_up_s={
-                "order link": up_s if parts.venue.is_connected() else None,
+                "order link": connected_s if parts.venue.is_connected() else None,
                 "data link": up_s if fresh else None,
                 "engine": up_s,
             },
@@ -87,7 +98,7 @@ class ResetDesk:
             would_trip_again=self.would_trip_again(),
             database_why=self._database_why(),
             latch_why=parts.stop.latch_problem,
-            links_up_needed_s=PAPER_LINKS_UP_S,
+            links_up_needed_s=self._links_up_s,
         )
         return reset_conditions(facts, request)
 

@@ -60,8 +60,11 @@ class SnapshotMaker:
             state=state,
             state_why=parts.mode.why,
             node=parts.options.configuration.node.name,
-            account=parts.options.configuration.node.name,
+            account=parts.options.account,
             venue=parts.venue.name,
+            environment=""
+            if parts.options.effective.engine.mode == "paper"
+            else parts.options.effective.venue.environment,
             feed=parts.feed.name,
             currency="USDT",
             policy=parts.policy.snapshot(),

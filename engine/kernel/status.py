@@ -127,6 +127,7 @@ def status_json(
         "why": snapshot.state_why,
         "node": snapshot.node,
         "venue": snapshot.venue,
+        "environment": snapshot.environment,
         "feed": snapshot.feed,
         "emergency": emergency_json(snapshot.emergency),
         "policy": _fields(

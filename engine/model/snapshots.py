@@ -416,6 +416,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     ticks: int = 0
     fills: int = 0
     intents: int = 0
+    # The exchange's environment, `testnet` or `live`; empty on paper.
+    environment: str = ""
     market_age_s: float | None = None
     # While ready: what START needs; while latched: what RESET needs.
     start_conditions: tuple[Condition, ...] = ()

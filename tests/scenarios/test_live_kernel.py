@@ -6,10 +6,16 @@ Stories on simulated time; the adapter, the requests and the streams are the rea
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
+from engine.kernel import KernelOptions, run_headless
+from engine.kernel.headless import start_live
+from engine.model.config import Configuration, EngineSection, NodeSection
 from engine.model.emergency import EmergencyState, Scope, TripSource
+from engine.model.errors import ConfigurationError
 from engine.model.orders import OrderPurpose
 from engine.model.snapshots import EngineState
 from engine.model.values import Side
@@ -136,6 +142,60 @@ async def test_live_waits_for_its_confirmation(desk: ExchangeDesk) -> None:
     assert desk.state() is EngineState.READY
     await desk.go_live()
     assert desk.state() is EngineState.RUNNING
+
+
+@exchange_story(live=False)
+async def test_a_confirmation_from_the_command_line_waits_for_its_conditions(
+    desk: ExchangeDesk,
+) -> None:
+    """Prices are too old at first: START LIVE is given when they are not."""
+    desk.market.silent = True
+    await desk.sleep(6.0)
+    desk.confirm_live(ACCOUNT)
+    parts = desk.kernel.parts
+    starting = parts.tasks.spawn("start live", start_live(desk.kernel, desk.clock))
+    await desk.sleep(5.0)
+    assert desk.state() is EngineState.READY
+    desk.market.silent = False
+    await desk.until(starting.done)
+    assert desk.state() is EngineState.RUNNING
+
+
+@exchange_story(live=False)
+async def test_the_stop_withdraws_a_confirmation_from_the_command_line(
+    desk: ExchangeDesk,
+) -> None:
+    desk.confirm_live(ACCOUNT)
+    desk.kernel.client.trip(source=TripSource.BUTTON, reason="story", scope=Scope.NODE)
+    await start_live(desk.kernel, desk.clock)
+    assert desk.state() is EngineState.LATCHED
+
+
+@pytest.mark.parametrize(
+    ("mode", "typed", "words"),
+    [
+        ("live", "another", "the account is 'px-01', not 'another'"),
+        ("paper", "px-01", "nothing to confirm"),
+    ],
+)
+def test_a_wrong_confirmation_opens_nothing(
+    mode: Literal["live", "paper"], typed: str, words: str, tmp_path: Path
+) -> None:
+    configuration = Configuration(engine=EngineSection(mode=mode), node=NodeSection(name=ACCOUNT))
+    options = KernelOptions(
+        configuration=configuration, data_dir=tmp_path / "data", confirm_live=typed
+    )
+    with pytest.raises(ConfigurationError, match=words):
+        run_headless(options, duration_s=1.0)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("further", [{"simulated": True}, {"replay": Path("recording.csv")}])
+def test_a_recording_is_never_traded_live(further: dict[str, Any], tmp_path: Path) -> None:
+    configuration = Configuration(engine=EngineSection(mode="live"))
+    options = KernelOptions(configuration=configuration, data_dir=tmp_path / "data", **further)
+    with pytest.raises(ConfigurationError, match="traded on paper"):
+        options.check()
 
 
 @exchange_story(seeded_policy=True)

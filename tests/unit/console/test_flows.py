@@ -15,7 +15,8 @@ from pytestqt.qtbot import QtBot
 from console.viewmodels.reset import CAUSES
 from console.views.quit_sheet import QuitSheet
 from console.views.reset_sheet import ResetSheet
-from console.widgets import HoldButton, TextLabel
+from console.views.start_live_sheet import StartLiveSheet
+from console.widgets import HoldButton, Paragraph, TextLabel
 from engine.api import HistoryPoint
 from engine.model.emergency import TripSource
 from engine.model.policy import with_changes
@@ -139,6 +140,49 @@ def test_start_is_a_hold_on_its_own_row(desk: Desk) -> None:
     desk.settle()
     assert asked(desk, "start")
     assert not window.overview.start_row.isVisible()
+
+
+def test_start_live_asks_for_the_account_by_name_and_then_for_a_hold(desk: Desk) -> None:
+    ready = msgspec.structs.replace(
+        running_snapshot(),
+        state=EngineState.READY,
+        mode="live",
+        account="px-01",
+        venue="binance",
+        environment="testnet",
+        positions=(),
+    )
+    window = desk.open(ready)
+    QTest.mouseClick(held_button(window.overview.start_row, "START LIVE"), LEFT)
+    desk.settle()
+    assert asked(desk, "start") == []
+    sheet = window.sheets.current
+    assert isinstance(sheet, StartLiveSheet)
+    words = " ".join(label.text for label in sheet.findChildren(Paragraph))
+    assert "Binance, testnet" in words
+    assert "px-01" in words
+    for typed, may_start in (("px-0", False), ("PX-01", False), ("px-01", True)):
+        sheet.name_field.setText(typed)
+        assert sheet.start_button.isEnabled() is may_start
+    sheet.start_button.held.emit()
+    desk.settle()
+    assert asked(desk, "start") == [{"reason": "held in the main window", "confirm_live": "px-01"}]
+
+
+def test_a_trip_closes_the_start_live_sheet_and_starts_nothing(desk: Desk) -> None:
+    ready = msgspec.structs.replace(
+        running_snapshot(), state=EngineState.READY, mode="live", positions=()
+    )
+    window = desk.open(ready)
+    QTest.mouseClick(held_button(window.overview.start_row, "START LIVE"), LEFT)
+    desk.settle()
+    sheet = window.sheets.current
+    assert isinstance(sheet, StartLiveSheet)
+    sheet.name_field.setText(ready.account)
+    QTest.mouseClick(window.stop_button, LEFT)
+    desk.settle()
+    assert window.sheets.current is None
+    assert asked(desk, "start") == []
 
 
 def test_acknowledging_is_per_alarm(desk: Desk) -> None:
