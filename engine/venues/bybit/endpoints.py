@@ -67,6 +67,7 @@ SET_PROTECTION = Endpoint(
     method="POST", path=f"{_ORDER}/disconnected-cancel-all", kind=_SETTING, per_second=5
 )
 PROTECTION = Endpoint(method="GET", path="/v5/account/query-dcp-info", per_second=5)
+KEY_RIGHTS = Endpoint(method="GET", path="/v5/user/query-api", per_second=10)
 
 _ALL = (
     TIME,
@@ -90,6 +91,7 @@ _ALL = (
     STOPS,
     SET_PROTECTION,
     PROTECTION,
+    KEY_RIGHTS,
 )
 
 
@@ -113,6 +115,7 @@ __all__ = [
     "CONTRACTS",
     "ENDED_ORDERS",
     "EXECUTIONS",
+    "KEY_RIGHTS",
     "LEVERAGE",
     "MODE",
     "MOVEMENTS",

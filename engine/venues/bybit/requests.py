@@ -353,6 +353,10 @@ def protection() -> Request:
     return _get(endpoints.PROTECTION, {})
 
 
+def key_rights() -> Request:
+    return _get(endpoints.KEY_RIGHTS, {})
+
+
 __all__ = [
     "BATCH_MAX",
     "PROTECTION_RANGE_S",
@@ -367,6 +371,7 @@ __all__ = [
     "ended_order",
     "executions",
     "executions_of",
+    "key_rights",
     "movements",
     "open_orders",
     "open_orders_of",

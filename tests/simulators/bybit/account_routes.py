@@ -281,6 +281,30 @@ def protection(desk: Desk, parameters: Parameters) -> Document:
     }
 
 
+def key_rights(desk: Desk, parameters: Parameters) -> Document:
+    """Of the one key that there is; the answer names it, as the venue's does."""
+    return {
+        "id": "1",
+        "note": "simulated",
+        "apiKey": desk.key,
+        "readOnly": 0,
+        "secret": "",
+        "permissions": {
+            "ContractTrade": ["Order", "Position"],
+            "Spot": ["SpotTrade"],
+            "Wallet": ["AccountTransfer", *(["Withdraw"] if desk.key_may_withdraw else [])],
+            "Options": [],
+            "Derivatives": ["DerivativesTrade"],
+            "Exchange": [],
+        },
+        "ips": ["*"],
+        "type": 1,
+        "uta": 1,
+        "userID": 1,
+        "isMaster": True,
+    }
+
+
 ROUTES = (
     Route(method="GET", path="/v5/position/list", handler=positions),
     Route(method="GET", path="/v5/position/closed-pnl", handler=closed_profit),
@@ -292,6 +316,7 @@ ROUTES = (
     Route(method="GET", path="/v5/account/info", handler=account_info),
     Route(method="GET", path="/v5/account/fee-rate", handler=fee_rate, per_second=10),
     Route(method="GET", path="/v5/account/query-dcp-info", handler=protection, per_second=5),
+    Route(method="GET", path="/v5/user/query-api", handler=key_rights, per_second=10),
     Route(
         method="POST",
         path="/v5/order/disconnected-cancel-all",

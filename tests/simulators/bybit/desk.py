@@ -57,6 +57,9 @@ class Desk:
         # Stops that come into force when the order of this client id fills.
         self.stops_to_attach: dict[str, list[Wish]] = {}
         self.protection = Protection()
+        # What an account says of its one key.
+        self.key = ""
+        self.key_may_withdraw = False
         self.now_ns = now_ns
         self._seed = seed
         self._made_ids = 0

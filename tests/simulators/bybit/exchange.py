@@ -66,6 +66,7 @@ class BybitExchange(Exchange):
             seed=settings.seed,
             now_ns=self.clock.now_ns,
         )
+        self.desk.key = settings.key
         self._connections_made = 0
         self._pushes = 0
         self._protecting: Timer | None = None
