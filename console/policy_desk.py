@@ -91,7 +91,7 @@ class PolicyDesk(QObject):
         """Show everything as it is now."""
         draft, view = self.draft, self._view
         snapshot = None if self._engine is None else self._engine.snapshot
-        live = snapshot is not None and snapshot.mode == "live"
+        live = snapshot is not None and snapshot.mode != "paper"
         is_pending = any(self._desk.is_pending(key) for key in _COMMANDS)
         chip = self._page.draft_chip(draft, snapshot, is_pending=is_pending)
         view.show_head(self._page.active(draft.base), chip, can_discard=bool(draft.changes))

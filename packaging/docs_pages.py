@@ -183,8 +183,8 @@ def _command_lines(parser: argparse.ArgumentParser, name: str) -> list[str]:
 # What each key is for; a key without words here fails the page, and with it the tests.
 _KEY_WORDS: Mapping[str, str] = {
     "engine.mode": "what the engine may touch: `paper` nothing outside its folder; `live` trades "
-    "real orders at the venue, once START LIVE has been confirmed. `dry_run` is refused in this "
-    "version",
+    "real orders at the venue, once START LIVE has been confirmed; `dry_run` reads the venue (its "
+    "contracts, clock and account) and simulates every order",
     "node.name": "this engine's name on the desk; part of Redis keys and client order ids",
     "redis.mode": "`auto`: the URL if there is one, else a private server if a server program is "
     "found, else standalone",

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ __all__ = ["ACCOUNT", "ExchangeDesk", "Vault", "exchange_story"]
 ACCOUNT = "px-01"
 _BALANCE = Decimal(100_000)
 _EXCHANGES: Mapping[str, type[Exchange]] = {"binance": BinanceExchange}
+
+
+@contextmanager
+def _held(clock: Clock) -> Iterator[None]:
+    """Simulated time stands still: an engine that is being built works on threads that no clock
+    knows of, and the exchange's own timers would carry its time away.
+    """
+
+    def always() -> int:
+        return 1
+
+    if not isinstance(clock, SimClock):
+        yield
+        return
+    clock.add_busy_probe(always)
+    try:
+        yield
+    finally:
+        clock.remove_busy_probe(always)
 
 
 class Vault:
@@ -145,11 +165,12 @@ class ExchangeDesk(Desk):
                 self.exchange, self.clock, line=line, tasks=self._exchange_tasks
             ),
         )
-        kernel = await build_kernel(
-            self.options, clock=self.clock, vault=Vault(self._settings), transport=transport
-        )
-        if isinstance(self.clock, SimClock):
-            hold_time_for(kernel, self.clock)
+        with _held(self.clock):
+            kernel = await build_kernel(
+                self.options, clock=self.clock, vault=Vault(self._settings), transport=transport
+            )
+            if isinstance(self.clock, SimClock):
+                hold_time_for(kernel, self.clock)
         self.market = _ExchangeMarket(exchange=self.exchange, clock=self.clock, prices=self.prices)
         self.kernel = with_feed(kernel, self.market)
         self.quieten(kernel)

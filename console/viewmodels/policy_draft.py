@@ -224,7 +224,7 @@ class PolicyDraft:
             return "no changes"
         if self._conflict_with is not None:
             return f"v{self._conflict_with.version} was stored meanwhile: choose per field"
-        count = len(self.problems(live=snapshot is not None and snapshot.mode == "live"))
+        count = len(self.problems(live=snapshot is not None and snapshot.mode != "paper"))
         if count:
             return f"{count} fields need correcting" if count > 1 else "1 field needs correcting"
         if self.is_looser():

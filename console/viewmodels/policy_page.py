@@ -51,7 +51,7 @@ class PolicyPageViewModel:
         count = len(draft.changes)
         if not count:
             return ChipState(text=f"ACTIVE v{stored}", glyph=Glyph.CHECK)
-        problems = draft.problems(live=snapshot is not None and snapshot.mode == "live")
+        problems = draft.problems(live=snapshot is not None and snapshot.mode != "paper")
         if problems:
             return ChipState(text=f"INVALID {len(problems)}", tone=Tone.HIGH)
         changes = f"{count} changes" if count > 1 else "1 change"

@@ -22,7 +22,7 @@ from engine.model.ids import ClientOrderId, Symbol
 from engine.model.instrument import Instrument, paper_instrument
 from engine.model.orders import Fill
 from engine.model.values import Side
-from engine.model.venue import VenueBalance, VenueOrder, VenuePosition
+from engine.model.venue import VenueBalance, VenueOrder, VenuePosition, WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, OrderEntry, Streams
 from engine.runtime import Tasks, within
 from engine.venues.transport.http import Connections
@@ -107,6 +107,11 @@ class ExchangeDesk:
     @property
     def title(self) -> str:
         return f"{self.name.capitalize()} orders"
+
+    @property
+    def watched_account(self) -> WatchedAccount | None:
+        """The account is the one that is traded."""
+        return None
 
     @property
     def entry(self) -> OrderEntry:

@@ -198,7 +198,9 @@ class Foundations:
             rebuilding=Rebuilding(
                 state=storage.open_state,
                 initial=(
-                    configuration.paper.initial_balance if wiring.is_paper(configuration) else None
+                    configuration.paper.initial_balance
+                    if wiring.has_simulated_books(configuration)
+                    else None
                 ),
                 currency=wiring.CURRENCY,
                 node=configuration.node.name,

@@ -183,7 +183,7 @@ class Kernel:
         self._open_gate()
 
     def _open_gate(self) -> None:
-        """Paper trades by itself, except after a reset: then it waits for START, over restarts.
+        """Simulated books trade by themselves, except after a reset: then START, over restarts.
         Live never does: it waits for START LIVE in every run.
         """
         parts = self._parts
@@ -193,7 +193,9 @@ class Kernel:
         elif parts.options.effective.engine.mode == "live":
             parts.mode.go(EngineState.READY, "live: waiting for START LIVE")
         else:
-            parts.mode.go(EngineState.RUNNING, "paper trading")
+            is_dry = parts.options.effective.engine.mode == "dry_run"
+            why = "dry run: simulated books" if is_dry else "paper trading"
+            parts.mode.go(EngineState.RUNNING, why)
 
     # --- standing tasks -------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ It is its own venue and needs no connection, so that `start` has nothing left to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from engine.database import DatabaseWriter
 from engine.model.config import PaperSection
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument, paper_instrument
+from engine.model.venue import WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
 
@@ -28,16 +30,22 @@ class PaperDesk(PaperVenue):
         writer: DatabaseWriter,
         settings: PaperSection,
         final_check: FinalCheck,
+        contracts: Callable[[Symbol], Instrument] = paper_instrument,
     ) -> None:
-        """By `open_paper`, which opens the writer."""
+        """By `open_paper`, which opens the writer. `contracts` never raises."""
         super().__init__(
             clock=clock,
             writer=writer,
             settings=settings,
-            instrument=paper_instrument,
+            instrument=contracts,
             final_check=final_check,
         )
         self.writer = writer
+
+    @property
+    def watched_account(self) -> WatchedAccount | None:
+        """There is no other account than this one."""
+        return None
 
     @property
     def entry(self) -> OrderEntry:

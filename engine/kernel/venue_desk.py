@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from engine.kernel.data_directory import DataDirectory
+from engine.kernel.dry_run import open_dry_run
 from engine.kernel.exchange_desk import ExchangeDesk, ExchangeParts
 from engine.kernel.paper_desk import open_paper
 from engine.model.api_key import ApiKey
@@ -22,15 +23,19 @@ from engine.model.errors import require
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
 from engine.model.values import Side
+from engine.model.venue import WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.runtime import Chance, Tasks
 from engine.venues.binance.addresses import binance_addresses
 from engine.venues.binance.endpoints import POOLS as BINANCE_POOLS
+from engine.venues.binance.reads import PUBLIC_STREAM_PATHS as BINANCE_PUBLIC_STREAM_PATHS
+from engine.venues.binance.reads import READ_PATHS as BINANCE_READ_PATHS
 from engine.venues.binance.rest import BinanceRest
 from engine.venues.binance.user_stream import BinanceUserStream
 from engine.venues.binance.venue import ENTRY_RECEIVE_WINDOW_MS, BinanceVenue
 from engine.venues.transport.http import Connections, HttpConnections
 from engine.venues.transport.rate_limits import RateLimits
+from engine.venues.transport.read_only import ReadOnlyConnections, public_sockets
 from engine.venues.transport.stream import OpenSocket, open_websocket
 
 
@@ -103,6 +108,11 @@ class VenueDesk(Protocol):
         ...
 
     @property
+    def watched_account(self) -> WatchedAccount | None:
+        """A real account that a dry run looks at and never trades; None otherwise."""
+        ...
+
+    @property
     def pending(self) -> int:
         """Work on a thread that somebody waits for; a simulated clock stands still for it."""
         ...
@@ -157,6 +167,20 @@ def network(clock: Clock) -> VenueTransport:
     )
 
 
+_READ_PATHS = {"binance": BINANCE_READ_PATHS}
+_PUBLIC_STREAM_PATHS = {"binance": BINANCE_PUBLIC_STREAM_PATHS}
+
+
+def read_only(transport: VenueTransport, venue: str) -> VenueTransport:
+    """The same transport, over which nothing can be changed at this venue."""
+    return VenueTransport(
+        connections=lambda url: ReadOnlyConnections(
+            transport.connections(url), paths=_READ_PATHS[venue]
+        ),
+        open_socket=public_sockets(transport.open_socket, paths=_PUBLIC_STREAM_PATHS[venue]),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueNeeds:
     """What any desk is built of."""
@@ -189,6 +213,20 @@ async def open_venue(
         )
     require(key is not None, "an exchange without a key")
     assert key is not None
+    if configuration.engine.mode == "dry_run":
+        reading = read_only(transport, configuration.venue.name)
+        return await open_dry_run(
+            path=directory.paper_db,
+            clock=needs.clock,
+            settings=configuration.paper,
+            final_check=needs.final_check,
+            venue=ExchangeDesk(
+                parts=_binance(configuration, needs, key, reading),
+                clock=needs.clock,
+                tasks=needs.tasks,
+            ),
+            tasks=needs.tasks,
+        )
     return ExchangeDesk(
         parts=_binance(configuration, needs, key, transport),
         clock=needs.clock,
@@ -232,4 +270,4 @@ def _binance(
     )
 
 
-__all__ = ["VenueDesk", "VenueNeeds", "VenueTransport", "network", "open_venue"]
+__all__ = ["VenueDesk", "VenueNeeds", "VenueTransport", "network", "open_venue", "read_only"]

@@ -74,7 +74,9 @@ def ledger(
     state = storage.open_state
     ledger = Ledger(
         # An exchange's wallet is not known yet: the first start reads it.
-        initial=configuration.paper.initial_balance if is_paper(configuration) else None,
+        initial=(
+            configuration.paper.initial_balance if has_simulated_books(configuration) else None
+        ),
         ids=ids,
         now_ns=clock.now_ns(),
         currency=CURRENCY,
@@ -111,8 +113,13 @@ def feed(
 
 
 def is_paper(configuration: Configuration) -> bool:
-    """Whether the paper venue's books are traded, and not an exchange's account."""
+    """Whether no exchange's account is asked for; a dry run reads one, and keeps live's rules."""
     return configuration.engine.mode == "paper"
+
+
+def has_simulated_books(configuration: Configuration) -> bool:
+    """Whether our own paper books are traded, and not an exchange's account."""
+    return configuration.engine.mode != "live"
 
 
 def first_policy(configuration: Configuration, clock: Clock) -> PolicyDocument:
@@ -122,7 +129,8 @@ def first_policy(configuration: Configuration, clock: Clock) -> PolicyDocument:
     live = not is_paper(configuration)
     if configuration.policy.file:
         return read_policy_file(Path(configuration.policy.file), live=live, ts_ns=clock.now_ns())
-    capital = ZERO if live else configuration.paper.initial_balance
+    is_known = has_simulated_books(configuration)
+    capital = configuration.paper.initial_balance if is_known else ZERO
     return seeded(capital, live=live, ts_ns=clock.now_ns())
 
 
@@ -221,6 +229,7 @@ __all__ = [
     "feed",
     "first_policy",
     "governor_record",
+    "has_simulated_books",
     "is_paper",
     "ledger",
     "loop_ns",

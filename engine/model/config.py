@@ -25,7 +25,9 @@ NODE_LENGTH_MAX_AT_EXCHANGE = 10
 
 
 class EngineSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[engine]`. `live` trades real orders at the venue, once START LIVE has been confirmed."""
+    """`[engine]`. `live` trades real orders at the venue, once START LIVE has been confirmed;
+    `dry_run` reads the venue and simulates every order.
+    """
 
     mode: Mode = "paper"
 
@@ -244,14 +246,13 @@ def _check_venue(section: VenueSection) -> None:
 
 def _check_mode(configuration: Configuration) -> None:
     mode, feed = configuration.engine.mode, configuration.market.feed
-    if mode == "dry_run":
-        raise ConfigurationError("engine.mode", "'paper' and 'live' can trade in this version")
     node = configuration.node.name
     if mode != "paper" and len(node) > NODE_LENGTH_MAX_AT_EXCHANGE:
         words = f"at most {NODE_LENGTH_MAX_AT_EXCHANGE} characters at an exchange, not {len(node)}"
         raise ConfigurationError("node.name", f"{words}: it is part of every order's id")
-    if mode == "live" and feed in {"simulated", "replay"}:
-        words = f"live orders follow the venue's own prices, not a {feed} market"
+    if mode != "paper" and feed in {"simulated", "replay"}:
+        what = "live orders follow" if mode == "live" else "a dry run follows"
+        words = f"{what} the venue's own prices, not a {feed} market"
         raise ConfigurationError("market.feed", words)
 
 

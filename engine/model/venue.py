@@ -118,6 +118,14 @@ class WalletMovement(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class WatchedAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that is only looked at, as it was at `read_ns` by our clock."""
+
+    read_ns: int
+    positions: tuple[VenuePosition, ...]
+    balance: VenueBalance
+
+
 class StreamUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """One message of the private stream: a fill, an order's new state, or the stream itself.
 

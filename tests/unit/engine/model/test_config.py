@@ -28,7 +28,7 @@ def test_money_is_exact() -> None:
         ('[redis]\nmode = "url"', "redis.url", "redis://"),
         ('[redis]\nurl = "http://x"', "redis.url", "must begin with"),
         ('[node]\nname = "A B"', "node.name", "lower-case"),
-        ('[engine]\nmode = "dry_run"', "engine.mode", "'paper' and 'live'"),
+        ('[engine]\nmode = "dry_run"', "market.feed", "a dry run follows the venue's own prices"),
         ('[engine]\nmode = "live"', "market.feed", "not a simulated market"),
         (
             '[engine]\nmode = "live"\n[node]\nname = "much-too-long"',
