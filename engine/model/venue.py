@@ -148,6 +148,6 @@ __all__ = [
     "VenueBalance",
     "VenueOrder",
     "VenuePosition",
-    "WatchedAccount",
     "WalletMovement",
+    "WatchedAccount",
 ]

@@ -17,6 +17,7 @@ ACCOUNT_PATHS = frozenset(
         endpoints.EXECUTIONS.path,
         endpoints.POSITIONS.path,
         endpoints.WALLET.path,
+        endpoints.MOVEMENTS.path,
         endpoints.PROTECTION.path,
         endpoints.KEY_RIGHTS.path,
     }

@@ -147,7 +147,7 @@ def test_every_read_answers() -> None:
         lambda venue: venue.batches.amend([_approved()]),
         lambda venue: venue.batches.cancel([(BTC, ClientOrderId("node-g1-1"))]),
         lambda venue: venue.settings.use_leverage(BTC, Decimal(7)),
-        lambda venue: venue.settings.use_position_mode(is_hedged=True),
+        lambda venue: venue.settings.use_mode(hedged=True),
         lambda venue: venue.settings.set_stops(BTC, position_side=Side.BUY, stop_loss=Decimal(1)),
         lambda venue: venue.settings.set_protection(30),
     ],
