@@ -22,9 +22,12 @@ from engine.model.emergency import (
     TripSource,
 )
 from engine.model.events import Event
+from engine.model.ids import Symbol
 from engine.model.policy import PolicyDocument
+from engine.model.reasons import Reason
 from engine.model.records import DeadLetter
-from engine.model.snapshots import EngineSnapshot, EngineState
+from engine.model.snapshots import EngineSnapshot, EngineState, OrderSnapshot
+from engine.model.ticket import Ticket, TicketPreview
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +49,9 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     conflict_fields: dict[str, tuple[str, str, str]] = {}
     # What a requeue made: the new sequence number.
     number: int | None = None
+    # Of a ticket: every reason of the gate against it, and the order as it is known now.
+    reasons: tuple[Reason, ...] = ()
+    order: OrderSnapshot | None = None
 
 
 class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +103,33 @@ class EngineClient(Protocol):
         self, *, on: bool, reason: str, author: str = "operator"
     ) -> CommandResult:
         """Switch the operator's reduce-only on or off."""
+        ...
+
+    def preview(self, ticket: Ticket) -> TicketPreview:
+        """What a ticket comes to, and every reason against it now; changes nothing."""
+        ...
+
+    async def submit(
+        self, ticket: Ticket, *, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        """Send an order by the path of signals; `order` says what is known of it in the end."""
+        ...
+
+    async def cancel_order(
+        self, client_order_id: str, *, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        """Cancel an order; never refused by a halt or a latch."""
+        ...
+
+    async def close_position(
+        self,
+        symbol: Symbol,
+        *,
+        quantity: Decimal | None,
+        reason: str,
+        author: str = "operator",
+    ) -> CommandResult:
+        """Close a position at market, or `quantity` of it; never refused by a halt or a latch."""
         ...
 
     async def start(

@@ -118,6 +118,10 @@ class EntrySender:
         await self._send(allowed)
         return ()
 
+    def next_id(self) -> ClientOrderId:
+        """An id for an order that is about to be placed."""
+        return self._order_ids.next()
+
     async def place(
         self, intent: Intent, *, override_duplicate: bool = False
     ) -> tuple[Reason, ...] | asyncio.Task[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +69,7 @@ class OrderDesk:
         self._records: dict[ClientOrderId, OrderRecord] = {}
         self._open: dict[ClientOrderId, OrderRecord] = {}
         self._finals: deque[ClientOrderId] = deque()
+        self._of_before: tuple[OrderRecord, ...] = ()
         self._entries_ns: deque[int] = deque()
         self.intents = 0
 
@@ -108,6 +109,19 @@ class OrderDesk:
             found.append(record.intent)
         return tuple(found)
 
+    def latest_final(self, most: int) -> tuple[OrderRecord, ...]:
+        """Orders that have ended, the newest first; at most so many."""
+        found = []
+        for identifier in reversed(self._finals):
+            record = self._records.get(identifier)
+            # A late fill may have opened one again.
+            if record is not None and record.state.is_final:
+                found.append(record)
+            if len(found) == most:
+                return tuple(found)
+        before = [one for one in self._of_before if one.client_order_id not in self._records]
+        return (*found, *before[: most - len(found)])
+
     def latest_entries(self, symbol: Symbol) -> Iterator[OrderRecord]:
         """Entries of a symbol, newest first."""
         for record in reversed(tuple(self._records.values())):
@@ -120,6 +134,10 @@ class OrderDesk:
         """Take over the open orders of the last run."""
         for record in records:
             self._keep(record)
+
+    def remember(self, ended: Iterable[OrderRecord]) -> None:
+        """Orders that ended in an earlier run, newest first: to be shown, and for nothing else."""
+        self._of_before = tuple(record for record in ended if record.state.is_final)
 
     def intend(self, intent: Intent, *events: ev.Event) -> asyncio.Future[None]:
         """Take an intent into the books at once; the future is done when it is durable."""

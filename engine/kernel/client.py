@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 import msgspec
 
@@ -16,12 +17,15 @@ from engine.kernel.policy_commands import PolicyCommands
 from engine.kernel.reset import ResetDesk
 from engine.kernel.safeguards import safeguards
 from engine.kernel.snapshot_maker import SnapshotMaker
+from engine.kernel.ticket_desk import TicketDesk
 from engine.model.emergency import Condition, ResetRequest, Scope, Trip, TripSource
 from engine.model.errors import StoreError
 from engine.model.events import AccountEquityUpdated, Event, PositionUpdated
+from engine.model.ids import Symbol
 from engine.model.policy import PolicyDocument
 from engine.model.records import DeadLetter
 from engine.model.snapshots import EngineSnapshot, SafeguardSnapshot
+from engine.model.ticket import Ticket, TicketPreview
 
 _HISTORY_POINTS = 4_000
 # Fast for the judges, and as frequent as ticks: a face reads them in the snapshot, at its own pace.
@@ -38,6 +42,7 @@ class LocalClient:
         # What the desk's other services say over Redis.
         self.from_bus = BusCommands(parts=parts)
         self._policy = PolicyCommands(parts=parts, answer=self.answer)
+        self._tickets = TicketDesk(parts=parts, answer=self.answer)
         self._snapshots = SnapshotMaker(
             parts=parts,
             link_history=LinkHistory(bus=parts.bus),
@@ -82,6 +87,29 @@ class LocalClient:
         self, *, on: bool, reason: str, author: str = "operator"
     ) -> CommandResult:
         return await self._commands.reduce_only(on=on, reason=reason, author=author)
+
+    def preview(self, ticket: Ticket) -> TicketPreview:
+        return self._tickets.preview(ticket)
+
+    async def submit(
+        self, ticket: Ticket, *, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        return await self._tickets.submit(ticket, author=author, reason=reason)
+
+    async def cancel_order(
+        self, client_order_id: str, *, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        return await self._tickets.cancel(client_order_id, author=author, reason=reason)
+
+    async def close_position(
+        self,
+        symbol: Symbol,
+        *,
+        quantity: Decimal | None,
+        reason: str,
+        author: str = "operator",
+    ) -> CommandResult:
+        return await self._tickets.close(symbol, quantity=quantity, author=author, reason=reason)
 
     async def start(
         self, *, reason: str, author: str = "operator", confirm_live: str = ""

@@ -17,7 +17,9 @@ from engine.kernel.alarm_watch import AlarmWatch
 from engine.kernel.client import LocalClient
 from engine.kernel.first_books import FirstBooks
 from engine.kernel.parts import Parts
+from engine.kernel.resting_entries import RestingEntries
 from engine.kernel.retention import Retention
+from engine.kernel.snapshot_maker import RECENT_ORDERS
 from engine.kernel.standing import NEEDS_START
 from engine.kernel.state_loss import StateLoss
 from engine.kernel.summary import digest, run_summary
@@ -212,10 +214,18 @@ class Kernel:
         spawn("retention", self._retention().run(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
         spawn("desk records", parts.desk_emergency.run_records(), forever=True)
+        spawn("resting entries", RestingEntries(parts=parts).watch(), forever=True)
+        spawn("orders of before", self._remember_orders())
         self._feed = spawn("feed", self._run_feed())
         if not isinstance(parts.clock, SimClock):
             spawn("clock jump", parts.clock_jump.run(), forever=True)
             parts.loop_lag.start()
+
+    async def _remember_orders(self) -> None:
+        """What ended in earlier runs, for the faces."""
+        history = self._parts.storage.store.history
+        with contextlib.suppress(StoreError):
+            self._parts.execution.desk.remember(await history.orders(limit=RECENT_ORDERS))
 
     async def _run_feed(self) -> None:
         """Push the market until it ends (a recording does; the simulated one never)."""

@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.kernel.link_history import LinkHistory
+from engine.kernel.order_view import order_snapshots
 from engine.kernel.parts import Parts
 from engine.model.emergency import Condition
 from engine.model.limits import REDIS_PING_INTERVAL_S
-from engine.model.orders import OrderRecord, PositionRecord
+from engine.model.orders import PositionRecord
 from engine.model.snapshots import (
     DatabaseSnapshot,
     EngineSnapshot,
     EngineState,
     LinkSnapshot,
     LinkState,
-    OrderSnapshot,
     PositionSnapshot,
     RiskSnapshot,
 )
 from engine.model.values import ZERO, PositionSide
 
+# Orders that have ended and are still shown.
+RECENT_ORDERS = 50
 _MARKET_SLOW_S = 2.0
 # A heartbeat missed.
 _REDIS_SLOW_S = 2 * REDIS_PING_INTERVAL_S
@@ -52,9 +54,9 @@ class SnapshotMaker:
         parts = self._parts
         state = parts.mode.state
         latched = state is EngineState.LATCHED
-        execution = parts.execution
+        execution, now_ns = parts.execution, parts.clock.now_ns()
         return EngineSnapshot(
-            ts_ns=parts.clock.now_ns(),
+            ts_ns=now_ns,
             monotonic_ns=parts.clock.monotonic_ns(),
             mode=parts.options.configuration.engine.mode,
             state=state,
@@ -75,7 +77,10 @@ class SnapshotMaker:
             redis=parts.redis.snapshot(),
             links=self._links(),
             positions=tuple(self._position(entry) for entry in parts.ledger.positions()),
-            orders=tuple(self._order(record) for record in execution.desk.open_orders()),
+            orders=order_snapshots(execution.desk.open_orders(), now_ns=now_ns),
+            recent_orders=order_snapshots(
+                execution.desk.latest_final(RECENT_ORDERS), now_ns=now_ns
+            ),
             alarms=parts.alarms.snapshot(),
             gate=parts.gatekeeper.standing(),
             signals=execution.signals.counts(),
@@ -155,21 +160,7 @@ class SnapshotMaker:
             mark_age_s=(parts.clock.now_ns() - mark.ts_ns) / 1e9 if mark else None,
             held_s=parts.execution.holding.held_s(record),
             force_close_in_s=parts.execution.holding.remaining_s(record),
-        )
-
-    def _order(self, record: OrderRecord) -> OrderSnapshot:
-        intent = record.intent
-        return OrderSnapshot(
-            client_order_id=intent.client_order_id,
-            symbol=intent.symbol,
-            side=intent.side.value,
-            kind=intent.kind.value,
-            purpose=intent.purpose.value,
-            quantity=intent.quantity,
-            filled=record.filled,
-            price=intent.price if intent.trigger_price is None else intent.trigger_price,
-            state=record.state.value,
-            age_s=(self._parts.clock.now_ns() - intent.created_ns) / 1e9,
+            is_closing=parts.execution.exits.is_closing(record.symbol),
         )
 
     def _links(self) -> tuple[LinkSnapshot, ...]:
@@ -231,4 +222,4 @@ def _market_cause(age_s: float | None, limit_s: float) -> str:
     return "" if _market_state(age_s, limit_s) is LinkState.UP else "no price comes any more"
 
 
-__all__ = ["SnapshotMaker"]
+__all__ = ["RECENT_ORDERS", "SnapshotMaker"]

@@ -13,6 +13,7 @@ import msgspec
 from engine.api import CommandResult
 from engine.kernel.backup_keeper import backup_json
 from engine.kernel.client import LocalClient
+from engine.kernel.order_verbs import OrderVerbs
 from engine.kernel.status import conflict_json, emergency_json, status_json
 from engine.model.emergency import ResetRequest, Scope, TripSource
 from engine.model.errors import OperatorMessage
@@ -89,7 +90,7 @@ class Verbs:
             "policy.mode": self._policy_mode,
             "policy.rollback": self._policy_rollback,
             "policy.resolve": self._policy_resolve,
-        }
+        } | OrderVerbs(client=self._client, result_json=result_json).table()
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return status_json(

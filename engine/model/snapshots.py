@@ -82,10 +82,15 @@ class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     held_s: float = 0.0
     # Seconds until it is closed for its age, where the profile has a maximum.
     force_close_in_s: float | None = None
+    # A close of it is under way.
+    is_closing: bool = False
 
 
 class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that is not final."""
+    """An order. `price` is its limit or trigger price, None at market; `average_price` is of what
+    has filled. `external`: opened elsewhere and adopted. `may_be_live`: it may rest or fill at the
+    venue now. `stop_loss` and `take_profit` are fractions of the entry price.
+    """
 
     client_order_id: str
     symbol: Symbol
@@ -97,6 +102,18 @@ class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal | None
     state: str
     age_s: float
+    average_price: Decimal | None = None
+    reduce_only: bool = False
+    external: bool = False
+    is_final: bool = False
+    may_be_live: bool = False
+    leverage: Decimal = Decimal(1)
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    strategy: str = ""
+    reason: str = ""
+    created_ns: int = 0
+    updated_ns: int = 0
 
 
 class BusTypeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -428,6 +445,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     reduce_only_by_operator: str = ""
     link_history: LinkHistorySnapshot = LinkHistorySnapshot()
     database: DatabaseSnapshot | None = None
+    # Orders that have ended, the newest first.
+    recent_orders: tuple[OrderSnapshot, ...] = ()
 
 
 __all__ = [

@@ -18,6 +18,7 @@ from engine.risk.gate import (
 from engine.risk.governor import Governor, GovernorRecord
 from engine.risk.mark_filter import MarkFilter
 from engine.risk.mark_watch import MarkWatch
+from engine.risk.room import limits_for, liquidation_price, quantity_left
 from engine.risk.sizing import entry_leverage, size_entry
 
 __all__ = [
@@ -35,7 +36,10 @@ __all__ = [
     "closing_in_flight",
     "entry_leverage",
     "final_check",
+    "limits_for",
+    "liquidation_price",
     "open_exposure",
+    "quantity_left",
     "size_entry",
     "standing_reasons",
     "worst_position",
