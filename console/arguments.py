@@ -90,6 +90,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     _json(panic)
     _add_reset(add("reset", "the guarded reset of the emergency stop; starts nothing"))
     _add_policy(add("policy", "the policy from a shell"), common)
+    _add_orders(add("order", "place, cancel and close by hand, by the way of signals"), common)
     _add_records(add, common)
     _add_keys(add, common)
     bench = add("bench", "measure, each figure beside its baseline in the same run")
@@ -108,6 +109,59 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         "--theme", choices=["dusk", "day"], default=None, help="both without it"
     )
     return parser
+
+
+def _add_orders(order: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    action = _actions(order, common)
+    preview = action("preview", "what an order would come to, and every reason against it now")
+    place = action("place", "send an order; it passes the same gate as a signal")
+    for each in (preview, place):
+        _ticket(each)
+    cancel = action("cancel", "cancel an order that works at the venue")
+    cancel.add_argument("order", metavar="ID", help="its client order id")
+    close = action("close", "close a position at market, whole or a part of it")
+    close.add_argument("symbol", metavar="SYMBOL", help="the contract, as in BTCUSDT")
+    amount = close.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--quantity", metavar="Q", help="so much of it, in base coin")
+    amount.add_argument("--all", action="store_true", help="all of it")
+    listed = action("list", "orders that work, and those that ended last")
+    for each in (place, cancel, close):
+        _reason(each)
+    for each in (preview, place, cancel, close, listed):
+        _json(each)
+
+
+def _ticket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbol", metavar="SYMBOL", help="the contract, as in BTCUSDT")
+    parser.add_argument(
+        "side", type=str.lower, choices=["buy", "sell"], metavar="buy|sell", help="the direction"
+    )
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--quantity", metavar="Q", help="in base coin; rounded down to the step")
+    amount.add_argument("--notional", metavar="N", help="in account currency")
+    parser.add_argument(
+        "--limit", default=None, metavar="PRICE", help="rest at this price; at market without"
+    )
+    parser.add_argument(
+        "--leverage", default=None, metavar="L", help="the policy's largest without"
+    )
+    parser.add_argument(
+        "--stop-loss",
+        default=None,
+        metavar="F",
+        help="distance of the stop from the entry price, as 0.02; the policy's without",
+    )
+    parser.add_argument(
+        "--take-profit", default=None, metavar="F", help="distance of the take-profit, likewise"
+    )
+    parser.add_argument(
+        "--reduce-only", action="store_true", help="only make a position smaller, never larger"
+    )
+    parser.add_argument(
+        "--even-if-identical",
+        action="store_true",
+        help="send it although it is the same as one of the last 5 s; audited",
+    )
 
 
 def _add_records(

@@ -26,6 +26,7 @@ import platformdirs
 from console import cli_text
 from console.arguments import build_parser
 from console.key_commands import KeysDoor, run_key_command
+from console.order_commands import run_order_command
 from console.record_commands import RECORD_COMMANDS, RecordsDoor, run_record_command
 from engine.control import CommandFailed, ControlClient, NoAnswer, NoEngine
 from engine.kernel import (
@@ -119,7 +120,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
     if arguments.command in RECORD_COMMANDS:
         return run_record_command(arguments, _records_door(configuration, data_dir))
-    handlers = {"status": _status, "panic": _panic, "policy": _policy}
+    handlers = {"status": _status, "panic": _panic, "policy": _policy, "order": _order}
     handler = handlers.get(arguments.command, _command)
     return handler(arguments, data_dir)
 
@@ -367,6 +368,13 @@ def _command(arguments: argparse.Namespace, data_dir: Path) -> int:
             "acknowledge": arguments.acknowledge,
         }
     return _answer(arguments, _ask(data_dir, arguments.command, fields, timeout_s=30.0))
+
+
+def _order(arguments: argparse.Namespace, data_dir: Path) -> int:
+    def ask(verb: str, fields: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return _ask(data_dir, verb, fields, timeout_s=timeout_s)
+
+    return run_order_command(arguments, ask=ask, author=_author())
 
 
 def _ask(data_dir: Path, verb: str, fields: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:

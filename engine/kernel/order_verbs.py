@@ -6,43 +6,24 @@ of the call. Money and quantities are strings.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from engine.api import CommandResult, EngineClient
+from engine.kernel.order_view import order_json, plain_numbers
 from engine.model.errors import OperatorMessage
 from engine.model.ids import Symbol
 from engine.model.reasons import Reason
-from engine.model.snapshots import OrderSnapshot
 from engine.model.ticket import Ticket, TicketPreview, parse_ticket
-from engine.model.values import decimal, plain
+from engine.model.values import decimal
 
 Verb = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 ResultJson = Callable[[CommandResult], dict[str, Any]]
 _ABOUT = frozenset({"reason", "author"})
-_ORDER_FACTS = (
-    *("client_order_id", "symbol", "side", "kind", "purpose", "state", "strategy", "reason"),
-    *("reduce_only", "external", "is_final", "created_ns", "updated_ns"),
-)
-_ORDER_NUMBERS = (
-    *("quantity", "filled", "price", "average_price", "leverage"),
-    *("stop_loss", "take_profit"),
-)
 _PREVIEW_NUMBERS = (
     *("quantity", "price", "mark_price", "notional", "leverage", "margin", "stop_price"),
     *("take_profit_price", "position_after", "quantity_max", "liquidation_price"),
 )
-
-
-def _plain(of: object, names: Iterable[str]) -> dict[str, str | None]:
-    """Numbers as the contract writes them."""
-    values = {name: getattr(of, name) for name in names}
-    return {name: None if value is None else plain(value) for name, value in values.items()}
-
-
-def order_json(order: OrderSnapshot) -> dict[str, Any]:
-    """One order, as `status` and the order commands show it."""
-    return {name: getattr(order, name) for name in _ORDER_FACTS} | _plain(order, _ORDER_NUMBERS)
 
 
 def _reasons_json(reasons: tuple[Reason, ...]) -> list[dict[str, str]]:
@@ -55,9 +36,9 @@ def preview_json(preview: TicketPreview) -> dict[str, Any]:
         "ok": preview.passes,
         "problems": preview.problems,
         "reasons": _reasons_json(preview.reasons),
-        **_plain(preview, _PREVIEW_NUMBERS),
+        **plain_numbers(preview, _PREVIEW_NUMBERS),
         "limits": [
-            {"name": room.name, **_plain(room, ("used", "after", "limit", "left"))}
+            {"name": room.name, **plain_numbers(room, ("used", "after", "limit", "left"))}
             for room in preview.limits
         ],
     }
@@ -137,4 +118,4 @@ class OrderVerbs:
         }
 
 
-__all__ = ["OrderVerbs", "order_json", "preview_json"]
+__all__ = ["OrderVerbs", "preview_json"]

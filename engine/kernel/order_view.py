@@ -1,16 +1,26 @@
-"""Orders as faces show them: one record made into one snapshot, and the newest that have ended.
+"""Orders as faces show them: a record made into a snapshot, a snapshot into JSON.
 
-Pure but for reading the desk. Quantities in base coin, ages in seconds, times UTC nanoseconds.
+Pure. Quantities in base coin, ages in seconds, times UTC nanoseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 from engine.model.orders import OrderRecord
 from engine.model.snapshots import OrderSnapshot
-from engine.model.values import ZERO
+from engine.model.values import ZERO, plain
+
+_ORDER_FACTS = (
+    *("client_order_id", "symbol", "side", "kind", "purpose", "state", "strategy", "reason"),
+    *("reduce_only", "external", "is_final", "created_ns", "updated_ns"),
+)
+_ORDER_NUMBERS = (
+    *("quantity", "filled", "price", "average_price", "leverage"),
+    *("stop_loss", "take_profit"),
+)
 
 
 def order_snapshot(record: OrderRecord, *, now_ns: int) -> OrderSnapshot:
@@ -54,4 +64,17 @@ def order_snapshots(records: Iterable[OrderRecord], *, now_ns: int) -> tuple[Ord
     return tuple(order_snapshot(record, now_ns=now_ns) for record in records)
 
 
-__all__ = ["order_snapshot", "order_snapshots"]
+def plain_numbers(of: object, names: Iterable[str]) -> dict[str, str | None]:
+    """Numbers as the contract writes them."""
+    values = {name: getattr(of, name) for name in names}
+    return {name: None if value is None else plain(value) for name, value in values.items()}
+
+
+def order_json(order: OrderSnapshot) -> dict[str, Any]:
+    """One order, as `status` and the order commands show it."""
+    return {name: getattr(order, name) for name in _ORDER_FACTS} | plain_numbers(
+        order, _ORDER_NUMBERS
+    )
+
+
+__all__ = ["order_json", "order_snapshot", "order_snapshots", "plain_numbers"]

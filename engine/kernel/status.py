@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
+from engine.kernel.order_view import order_json
 from engine.model.emergency import EmergencySnapshot, Trip
 from engine.model.snapshots import (
     BusSnapshot,
     EngineSnapshot,
-    OrderSnapshot,
     PolicyConflictSnapshot,
     PositionSnapshot,
     RedisSnapshot,
@@ -68,20 +68,6 @@ def _position_json(position: PositionSnapshot) -> dict[str, Any]:
         "mark_price": _money(position.mark_price),
         "unrealised": _money(position.unrealised),
         "protected": position.protected is not None,
-    }
-
-
-def _order_json(order: OrderSnapshot) -> dict[str, Any]:
-    return {
-        "client_order_id": order.client_order_id,
-        "symbol": order.symbol,
-        "side": order.side,
-        "kind": order.kind,
-        "purpose": order.purpose,
-        "quantity": plain(order.quantity),
-        "filled": plain(order.filled),
-        "price": _money(order.price),
-        "state": order.state,
     }
 
 
@@ -144,7 +130,7 @@ def status_json(
             *("bytes", "bytes_max", "oldest_pending_age_s"),
         ),
         "positions": [_position_json(position) for position in snapshot.positions],
-        "orders": [_order_json(order) for order in snapshot.orders],
+        "orders": [order_json(order) for order in snapshot.orders],
         "bus": _bus_json(snapshot.bus),
         "risk": {
             "drawdown": _money(risk.drawdown),

@@ -244,7 +244,8 @@ class TicketDesk:
         good = ok and (record.state not in _FAILED if wanted is None else record.state is wanted)
         if record.state is OrderState.UNRESOLVED and not after:
             after = f": {_UNKNOWN_WORDS}"
-        why = f" ({record.reason})" if record.reason and not good else ""
+        told = record.reason not in ("", record.state.value) and not good
+        why = f" ({record.reason})" if told else ""
         words = f"{_order_words(record)} is {record.state.value.replace('_', ' ')}{why}{after}"
         return msgspec.structs.replace(self._answer(), ok=good, message=words, order=order)
 
