@@ -158,7 +158,7 @@ class TicketDesk:
     async def _look_up(self, identifier: ClientOrderId) -> None:
         """The venue has no such open order: learn what became of it."""
         try:
-            await self._parts.execution.entries.look_up(identifier)
+            await self._parts.execution.look_up.look_up(identifier)
         except (VenueError, TimeoutError) as error:
             _log.warning("order %s: %s", identifier, error)
 

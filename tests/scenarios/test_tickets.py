@@ -335,6 +335,7 @@ async def test_what_has_ended_or_protects_is_not_cancelled(desk: Desk) -> None:
 
 
 @story()
+@pytest.mark.allow_log("divergence: ")
 async def test_a_cancel_that_comes_too_late_says_what_became_of_the_order(desk: Desk) -> None:
     """Goal: the fill's push is lost, the venue says "not open": it is looked up, not guessed."""
     placed = await place(desk, price="59500")
