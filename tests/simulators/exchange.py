@@ -18,6 +18,7 @@ import msgspec
 from engine.model.ids import Symbol
 from engine.ports.clock import Clock
 from engine.runtime import Tasks
+from tests.simulators.audit import AuditList
 from tests.simulators.core.timers import Timers
 from tests.simulators.core.venue import Rules, Venue
 from tests.simulators.faults import (
@@ -101,7 +102,8 @@ class Exchange(abc.ABC):
         self.clock = VenueClock(clock)
         self.settings = settings
         self.timers = Timers(clock=clock, tasks=tasks)
-        self.faults = Faults(seed=settings.seed)
+        self.audit = AuditList(clock)
+        self.faults = Faults(seed=settings.seed, on_done=self.audit.fault)
         self.venue = Venue(
             clock=self.clock,
             timers=self.timers,
@@ -109,6 +111,7 @@ class Exchange(abc.ABC):
             balance=settings.balance,
             seed=settings.seed,
         )
+        self.venue.listeners.append(self.audit.hear)
         self.sessions: set[Session] = set()
         self.arrivals: deque[dict[str, object]] = deque(maxlen=_ARRIVALS_MAX)
 
@@ -171,17 +174,18 @@ class Exchange(abc.ABC):
 
         `status` is what the venue would answer; 0 where a fault kept the request from it.
         """
-        arrival: dict[str, object] = {
-            "ts_ns": self.clock.now_ns(),
-            "request": subject,
-            "fault": rule.kind.value if rule else "",
-            "status": 0,
-        }
-        if request.method != "GET":
-            arrival["parameters"] = _SIGNATURE.sub("", request.query) + _SIGNATURE.sub(
-                "", request.body.decode()
-            )
-            self.arrivals.append(arrival)
+        if request.method == "GET":
+            return {}
+        sent = _SIGNATURE.sub("", request.query) + _SIGNATURE.sub("", request.body.decode())
+        arrival = self.audit.note(
+            "request",
+            ts_ns=self.clock.now_ns(),
+            request=subject,
+            parameters=sent,
+            fault=rule.kind.value if rule else "",
+            status=0,
+        )
+        self.arrivals.append(arrival)
         return arrival
 
     async def _hang(self, seconds: float, subject: str) -> None:
@@ -206,6 +210,10 @@ class Exchange(abc.ABC):
         """The venue's error answer of this name; raises ValueError for an unknown one."""
 
     @abc.abstractmethod
+    def bans_earned_s(self) -> list[float]:
+        """The bans that a client brought on itself, in seconds; injected ones are none of them."""
+
+    @abc.abstractmethod
     def limited(self, seconds: float, *, is_ban: bool) -> Answer:
         """The answer to one who asks too often, and the limit that goes with it."""
 
@@ -228,7 +236,7 @@ class Exchange(abc.ABC):
         self.faults.add(rule for rule in rules if rule.kind not in IMMEDIATE_FAULTS)
         for rule in rules:
             if rule.kind in IMMEDIATE_FAULTS:
-                self.faults.note(rule.kind)
+                self.faults.note(rule, "")
                 self._do_now(rule)
 
     def _do_now(self, rule: FaultRule) -> None:
@@ -254,6 +262,8 @@ class Exchange(abc.ABC):
             "time_ns": self.clock.now_ns(),
             "faults_done": dict(self.faults.done),
             "requests": list(self.arrivals),
+            "audit": list(self.audit.rows),
+            "bans_earned_s": self.bans_earned_s(),
             "streams": len(self.sessions),
         }
 

@@ -8,7 +8,7 @@ Rules come as JSON, so an unknown key or kind is refused with a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -114,8 +114,12 @@ def read_rules(document: bytes | str) -> list[FaultRule]:
 class Faults:
     """The rules in force, and a count of what was done wrong."""
 
-    def __init__(self, *, seed: int) -> None:
+    def __init__(
+        self, *, seed: int, on_done: Callable[[FaultRule, str], None] = lambda rule, subject: None
+    ) -> None:
+        """`on_done` hears each rule that is played, and on what."""
         self._chance = Chance(seed=seed, name="faults")
+        self._on_done = on_done
         self._rules: list[FaultRule] = []
         self.done: dict[str, int] = {}
 
@@ -146,12 +150,13 @@ class Faults:
                 rule.times -= 1
                 if not rule.times:
                     self._rules.remove(rule)
-            self.note(rule.kind)
+            self.note(rule, subject)
             return rule
         return None
 
-    def note(self, kind: Fault) -> None:
-        self.done[kind.value] = self.done.get(kind.value, 0) + 1
+    def note(self, rule: FaultRule, subject: str) -> None:
+        self.done[rule.kind.value] = self.done.get(rule.kind.value, 0) + 1
+        self._on_done(rule, subject)
 
 
 __all__ = [

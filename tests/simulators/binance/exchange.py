@@ -104,6 +104,9 @@ class BinanceExchange(Exchange):
             raise ValueError(f"no answer {name!r}; there are {', '.join(sorted(ERROR_ANSWERS))}")
         return answer
 
+    def bans_earned_s(self) -> list[float]:
+        return list(self.desk.limits.earned_s)
+
     def limited(self, seconds: float, *, is_ban: bool) -> Answer:
         limits, now = self.desk.limits, self.clock.now_ns()
         error = limits.ban(seconds, now) if is_ban else limits.limit(seconds, now)

@@ -50,6 +50,7 @@ class Limits:
         self._banned_until_ns = 0
         self._ignored = 0
         self._bans = 0
+        self.earned_s: list[float] = []
 
     def admit(self, weight: int, now_ns: int) -> None:
         """Count a request's weight; raises 429 or 418."""
@@ -59,7 +60,9 @@ class Limits:
         if now_ns < self._limited_until_ns or self._weight.count + weight > WEIGHT_PER_MINUTE:
             self._ignored += 1
             if self._ignored > _PATIENCE:
-                self.ban(min(_BAN_FIRST_S * 2**self._bans, _BAN_MAX_S), now_ns)
+                seconds = min(_BAN_FIRST_S * 2**self._bans, _BAN_MAX_S)
+                self.earned_s.append(seconds)
+                self.ban(seconds, now_ns)
                 raise self._ban_error(now_ns)
             self._limited_until_ns = max(
                 self._limited_until_ns, now_ns + self._weight.left_s(now_ns) * _NS

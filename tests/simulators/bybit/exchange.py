@@ -116,6 +116,9 @@ class BybitExchange(Exchange):
             raise ValueError(f"no answer {name!r}; there are {', '.join(sorted(ERROR_ANSWERS))}")
         return answer
 
+    def bans_earned_s(self) -> list[float]:
+        return list(self.desk.limits.earned_s)
+
     def limited(self, seconds: float, *, is_ban: bool) -> Answer:
         """A ban is the address's 403; a limit the endpoint's 10006, for this once."""
         if not is_ban:
@@ -309,10 +312,13 @@ class BybitExchange(Exchange):
         session.push_document("tickers", message)
 
     def books(self) -> dict[str, object]:
-        """The auditor's view, with the wire's order ids beside the core's."""
+        """The auditor's view, with the wire's ids beside the core's."""
         view = super().books()
-        orders = view["orders"]
+        orders, fills = view["orders"], view["fills"]
         assert isinstance(orders, list), "the core lists its orders"
+        assert isinstance(fills, list), "the core lists its fills"
+        for row in fills:
+            row["wire_id"] = self.desk.wire_id(int(row["execution_id"]))
         for row in orders:
             number = row["conditional_id"] or row["order_id"]
             row["wire_id"] = self.desk.wire_id(int(number))

@@ -25,6 +25,7 @@ class Limits:
         self._recent: deque[int] = deque()
         self._pools: dict[str, deque[int]] = {}
         self._banned_until_ns = 0
+        self.earned_s: list[float] = []
 
     def admit_address(self, now_ns: int) -> None:
         if now_ns < self._banned_until_ns:
@@ -32,6 +33,7 @@ class Limits:
         _forget(self._recent, now_ns - _ADDRESS_WINDOW_NS)
         self._recent.append(now_ns)
         if len(self._recent) > _ADDRESS_REQUESTS:
+            self.earned_s.append(_ADDRESS_BAN_S)
             self.ban(_ADDRESS_BAN_S, now_ns)
             raise _too_frequent()
 
