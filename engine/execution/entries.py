@@ -169,7 +169,8 @@ class EntrySender:
                     continue
                 self._end(identifier, OrderTrigger.VENUE_REJECTED, error, ("not_executed",))
             except (OutcomeUnknown, TimeoutError) as error:
-                self._end(identifier, OrderTrigger.TIMED_OUT, error, ("no_answer",))
+                _log.warning("order %s: %s", identifier, error)
+                self._desk.unanswered(identifier, reason=str(error), reason_codes=("no_answer",))
                 self._look_up.resolve(identifier)
             return
 

@@ -223,7 +223,7 @@ class ExitSender:
         try:
             ack = await within(self._clock, _ANSWER_S, self._exits.reduce(intent))
         except (OutcomeUnknown, TimeoutError) as error:
-            self._desk.move(identifier, OrderTrigger.TIMED_OUT, reason=str(error))
+            self._desk.unanswered(identifier, reason=str(error))
             self._look_up.resolve(identifier)
             raise
         except (Refused, NotExecuted) as error:

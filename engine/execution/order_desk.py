@@ -36,6 +36,7 @@ from engine.trade_state import TradeStore
 _log = logging.getLogger(__name__)
 _FINAL_KEPT = 2_000
 _MINUTE_NS = 60_000_000_000
+_WAITING = frozenset({OrderState.INTENDED, OrderState.SUBMITTED})
 
 _EVENT_OF: Mapping[OrderTrigger, type[ev.OrderEvent]] = {
     OrderTrigger.SENT: ev.OrderSubmitted,
@@ -153,6 +154,8 @@ class OrderDesk:
 
     def adopt(self, record: OrderRecord) -> None:
         """Take in an order that was opened elsewhere, tagged external."""
+        # By our own clock, as every later change of it: the venue's may be ahead.
+        record = msgspec.structs.replace(record, updated_ns=self._clock.now_ns())
         self._keep(record)
         saved = (self._event(ev.OrderAccepted, record),)
         self._recorder.save(lambda: self._store.record_order(record, saved), saved)
@@ -176,6 +179,14 @@ class OrderDesk:
             saved = (self._event(_EVENT_OF[trigger], record, codes),)
         self._recorder.save(lambda: self._store.record_order(record, saved), saved)
         return record
+
+    def unanswered(self, client_order_id: ClientOrderId, **changes: Any) -> None:
+        """No answer came to our request: nobody knows, unless the stream or a look-up has told
+        meanwhile what became of it. Changes are `move`'s.
+        """
+        record = self._records.get(client_order_id)
+        if record is not None and record.state in _WAITING:
+            self.move(client_order_id, OrderTrigger.TIMED_OUT, **changes)
 
     def fill(self, client_order_id: ClientOrderId, fill: Fill) -> OrderRecord:
         """Apply an execution to its order in memory; saving it is booking's business, in one

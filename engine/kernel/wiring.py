@@ -88,6 +88,7 @@ def ledger(
             open_trades=state.trades,
             marks=venue.last_marks(),
             now_ns=clock.now_ns(),
+            stamp_ns=state.positions_stamp_ns,
         )
     return ledger
 

@@ -62,6 +62,9 @@ class Ledger:
         self._unrealised = ZERO
         self._peak = ZERO
         self._sequence = 0
+        # The highest `updated_ns` of any position: an execution may be booked long after one that
+        # came later, and what is booked last must count as the newest on the disk.
+        self._stamp_ns = 0
         self._take_totals(_totals_of(ZERO, now_ns // _DAY_NS))
         if initial is not None:
             self.open_with(initial, now_ns)
@@ -85,8 +88,12 @@ class Ledger:
         open_trades: Iterable[TradeRecord],
         marks: Mapping[Symbol, Decimal],
         now_ns: int,
+        stamp_ns: int = 0,
     ) -> None:
-        """Take the books as they were committed. Positions without a mark are valued at entry."""
+        """Take the books as they were committed. Positions without a mark are valued at entry.
+        `stamp_ns` is the highest `updated_ns` of any position, flat ones too.
+        """
+        self._stamp_ns = stamp_ns
         trades = {trade.symbol: trade for trade in open_trades}
         self._held = {}
         for record in positions:
@@ -127,7 +134,9 @@ class Ledger:
         )
         return FillPlan(
             fill=fill,
-            position=booked.position,
+            position=replace(
+                booked.position, updated_ns=max(booked.position.updated_ns, self._stamp_ns)
+            ),
             trade=booked.trade,
             opened=booked.opened,
             closed=booked.closed,
@@ -165,6 +174,7 @@ class Ledger:
         """Make a planned and committed fill part of the books."""
         require(plan.sequence == self._sequence, "the books changed since this fill was planned")
         self._sequence += 1
+        self._stamp_ns = plan.position.updated_ns
         self._roll_day(plan.fill.ts_ns // _DAY_NS)
         fill, symbol = plan.fill, plan.fill.symbol
         held = self._held.pop(symbol, None)

@@ -50,6 +50,8 @@ class OpenState(msgspec.Struct, frozen=True, kw_only=True):
     highest_number: int
     executions: tuple[ExecutionId, ...]
     last_fill_ns: int
+    # The highest `updated_ns` of any position, flat ones too.
+    positions_stamp_ns: int = 0
     # Fills that we inferred and no execution has replaced yet, and how many were ever inferred.
     inferred: tuple[Fill, ...] = ()
     inferred_count: int = 0
@@ -78,6 +80,7 @@ def load_open(connection: sqlite3.Connection, *, generation: int) -> OpenState:
         generation=generation,
         orders=_open_orders(connection),
         positions=tuple(position for position in positions if position.quantity),
+        positions_stamp_ns=max((position.updated_ns for position in positions), default=0),
         trades=_all(
             connection,
             TradeRecord,

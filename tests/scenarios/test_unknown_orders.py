@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.model import events as ev
@@ -213,3 +216,39 @@ async def test_a_fill_of_an_order_that_cannot_fill_any_more_is_money_and_an_alar
     assert after is not None
     assert (after.state, after.filled) == (OrderState.FILLED, before + Decimal("0.01"))
     assert "ILLEGAL_TRANSITION" in {alarm.code for alarm in parts.alarms.snapshot()}
+
+
+@story()
+async def test_an_answer_that_fails_after_the_stream_has_told_makes_nothing_unknown(
+    desk: Desk,
+) -> None:
+    """Goal: whoever knows first is believed. Method: the order takes effect and its answer is
+    lost, so that the stream's fill is there long before nobody waits any more."""
+    desk.kernel.parts.venue.faults.script("place", Fault.LOST_ANSWER)
+    signal = desk.signal(Side.BUY)
+    await desk.until(lambda: desk.state_of(signal) is OrderState.FILLED)
+    await desk.sleep(10.0)
+    assert desk.state_of(signal) is OrderState.FILLED
+    assert desk.heard(ev.OrderUnresolved) == []
+    assert desk.heard(ev.AlarmRaised) == []
+
+
+@story()
+async def test_an_order_adopted_from_a_venue_whose_clock_is_ahead_still_changes_on_the_disk(
+    desk: Desk,
+) -> None:
+    """Goal: what was adopted ends on the disk too. Method: the venue's word is a minute ahead."""
+    parts = desk.kernel.parts
+    resting = intent_of(BTC, "web-1", kind=OrderKind.LIMIT, price=Decimal(50_000))
+    await order_elsewhere(desk, resting)
+    await desk.until(lambda: _record(desk, "web-1") is OrderState.ACCEPTED)
+    record = parts.execution.desk.get(ClientOrderId("web-1"))
+    assert record is not None
+    ahead = msgspec.structs.replace(record, updated_ns=record.updated_ns + 60_000_000_000)
+    parts.execution.desk.adopt(ahead)
+    await parts.venue.cancel(BTC, ClientOrderId("web-1"))
+    await desk.until(lambda: _record(desk, "web-1") is OrderState.CANCELLED)
+    await desk.sleep(1.0)
+    with closing(sqlite3.connect(desk.data_dir / "state.db")) as database:
+        found = database.execute("SELECT state FROM orders WHERE client_order_id = 'web-1'")
+        assert found.fetchall() == [("cancelled",)]

@@ -275,6 +275,26 @@ class TestRestore:
         closing = make_fill(Side.SELL, "5", "950")
         assert book(again, closing).realised == book(ledger, closing).realised
 
+    def test_what_is_booked_last_counts_as_the_newest_whenever_it_happened(self) -> None:
+        """The disk keeps the newest row: an execution may be booked after a later one."""
+        ledger = make_ledger()
+        newest = book(ledger, make_fill(Side.BUY, "3", "1000", ts_ns=2_000))
+        assert newest.position.updated_ns == 2_000
+        older = book(ledger, make_fill(Side.SELL, "3", "1000", ts_ns=1_000))
+        assert older.position.quantity == 0
+        assert older.position.updated_ns == 2_000
+        again = make_ledger()
+        again.restore(
+            totals=ledger.totals,
+            positions=(),
+            open_trades=(),
+            marks={},
+            now_ns=0,
+            stamp_ns=older.position.updated_ns,
+        )
+        opened = book(again, make_fill(Side.BUY, "1", "1000", ts_ns=1_500))
+        assert opened.position.updated_ns == 2_000
+
     def test_a_position_without_its_trade_is_refused(self) -> None:
         ledger = make_ledger()
         book(ledger, make_fill(Side.BUY, "3", "1000"))

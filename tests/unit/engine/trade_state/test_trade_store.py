@@ -252,7 +252,9 @@ async def test_a_fill_is_booked_once_with_everything_it_changes(desk: Desk) -> N
 async def test_a_flat_position_is_not_open(desk: Desk) -> None:
     flat = PositionRecord(symbol=BTC, quantity=Decimal("0.000"), entry_price=Decimal(0))
     await desk.store.record_totals(booked(1).totals, [event("e-1")], positions=[flat])
-    assert (await desk.store.load_open()).positions == ()
+    found = await desk.store.load_open()
+    assert found.positions == ()
+    assert found.positions_stamp_ns == flat.updated_ns
     assert await desk.journaled() == ["e-1"]
 
 
