@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
 
 from engine.model.errors import NotExecuted, Refused, VenueError
 from engine.model.ids import ClientOrderId, Symbol
@@ -25,7 +23,7 @@ from engine.model.values import Side
 from engine.model.venue import VenueBalance, VenueOrder, VenuePosition, WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, OrderEntry, Streams
 from engine.runtime import Tasks, within
-from engine.venues.transport.http import Connections
+from engine.venues.exchange import ExchangeParts
 
 _log = logging.getLogger(__name__)
 _START_S = 20.0
@@ -34,56 +32,6 @@ _STREAM_LOOK_S = 0.05
 _CLOCKS_EVERY_S = 60.0
 _FILTERS_EVERY = 60
 _NS_PER_MS = 1_000_000
-
-
-class ExchangeVenue(OrderEntry, Exits, AccountReads, Streams, Protocol):
-    """What an adapter offers beside the ports."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def emergency_reads(self) -> AccountReads: ...
-
-    async def start(self) -> None:
-        """Compare clocks, read filters and limits, look at the account's mode."""
-        ...
-
-    async def read_exchange(self) -> None:
-        """Read filters and limits anew."""
-        ...
-
-    def instrument(self, symbol: Symbol) -> Instrument:
-        """Refused for one that is not traded."""
-        ...
-
-
-class ExchangeRest(Protocol):
-    """What an adapter's requests know of the venue's clock."""
-
-    @property
-    def offset_ns(self) -> int: ...
-
-    def venue_now_ms(self) -> int: ...
-
-    async def compare_clocks(self) -> int: ...
-
-
-class ExchangeStream(Streams, Protocol):
-    """An adapter's private stream."""
-
-    def start(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeParts:
-    """One adapter with what it was built of; `receive_window_ms` is an entry's."""
-
-    venue: ExchangeVenue
-    rest: ExchangeRest
-    stream: ExchangeStream
-    connections: Connections
-    receive_window_ms: int
 
 
 class ExchangeDesk:
@@ -274,4 +222,4 @@ class _ReadsOfOurBooks:
         return await self._reads.balance()
 
 
-__all__ = ["ExchangeDesk", "ExchangeParts", "ExchangeRest", "ExchangeStream", "ExchangeVenue"]
+__all__ = ["ExchangeDesk"]

@@ -8,14 +8,14 @@ the stop must not wait for anything. Prices in account currency, offsets in mill
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
 from engine.kernel.data_directory import DataDirectory
 from engine.kernel.dry_run import open_dry_run
-from engine.kernel.exchange_desk import ExchangeDesk, ExchangeParts
+from engine.kernel.exchange_desk import ExchangeDesk
 from engine.kernel.paper_desk import open_paper
 from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
@@ -26,17 +26,14 @@ from engine.model.values import Side
 from engine.model.venue import WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.runtime import Chance, Tasks
-from engine.venues.binance.addresses import binance_addresses
-from engine.venues.binance.endpoints import POOLS as BINANCE_POOLS
-from engine.venues.binance.reads import PUBLIC_STREAM_PATHS as BINANCE_PUBLIC_STREAM_PATHS
-from engine.venues.binance.reads import READ_PATHS as BINANCE_READ_PATHS
-from engine.venues.binance.rest import BinanceRest
-from engine.venues.binance.user_stream import BinanceUserStream
-from engine.venues.binance.venue import ENTRY_RECEIVE_WINDOW_MS, BinanceVenue
-from engine.venues.transport.http import Connections, HttpConnections
-from engine.venues.transport.rate_limits import RateLimits
-from engine.venues.transport.read_only import ReadOnlyConnections, public_sockets
-from engine.venues.transport.stream import OpenSocket, open_websocket
+from engine.venues.exchange import (
+    ExchangeNeeds,
+    ExchangeParts,
+    VenueTransport,
+    build_exchange,
+    network,
+    read_only,
+)
 
 
 class VenueDesk(Protocol):
@@ -152,36 +149,6 @@ class VenueDesk(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VenueTransport:
-    """How bytes get to a venue: over the network, or in memory to a simulated one."""
-
-    connections: Callable[[str], Connections]
-    open_socket: OpenSocket
-
-
-def network(clock: Clock) -> VenueTransport:
-    """Real connections."""
-    return VenueTransport(
-        connections=lambda url: HttpConnections(base_url=url, clock=clock),
-        open_socket=open_websocket,
-    )
-
-
-_READ_PATHS = {"binance": BINANCE_READ_PATHS}
-_PUBLIC_STREAM_PATHS = {"binance": BINANCE_PUBLIC_STREAM_PATHS}
-
-
-def read_only(transport: VenueTransport, venue: str) -> VenueTransport:
-    """The same transport, over which nothing can be changed at this venue."""
-    return VenueTransport(
-        connections=lambda url: ReadOnlyConnections(
-            transport.connections(url), paths=_READ_PATHS[venue]
-        ),
-        open_socket=public_sockets(transport.open_socket, paths=_PUBLIC_STREAM_PATHS[venue]),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueNeeds:
     """What any desk is built of."""
 
@@ -221,52 +188,33 @@ async def open_venue(
             settings=configuration.paper,
             final_check=needs.final_check,
             venue=ExchangeDesk(
-                parts=_binance(configuration, needs, key, reading),
+                parts=_exchange(configuration, needs, key, reading),
                 clock=needs.clock,
                 tasks=needs.tasks,
             ),
             tasks=needs.tasks,
         )
     return ExchangeDesk(
-        parts=_binance(configuration, needs, key, transport),
+        parts=_exchange(configuration, needs, key, transport),
         clock=needs.clock,
         tasks=needs.tasks,
         books_opened_ns=needs.books_opened_ns,
     )
 
 
-def _binance(
+def _exchange(
     configuration: Configuration, needs: VenueNeeds, key: ApiKey, transport: VenueTransport
 ) -> ExchangeParts:
-    urls = binance_addresses(configuration.venue)
-    connections = transport.connections(urls.rest_url)
-    rest = BinanceRest(
-        clock=needs.clock,
-        key=key,
-        connections=connections,
-        limits=RateLimits(clock=needs.clock, pools=BINANCE_POOLS),
-    )
-    stream = BinanceUserStream(
-        clock=needs.clock,
-        chance=needs.chance,
-        tasks=needs.tasks,
-        rest=rest,
-        stream_url=urls.stream_url,
-        open_socket=transport.open_socket,
-    )
-    venue = BinanceVenue(
-        clock=needs.clock,
-        rest=rest,
-        symbols=tuple(Symbol(name) for name in configuration.market.symbols),
-        final_check=needs.final_check,
-        stream=stream,
-    )
-    return ExchangeParts(
-        venue=venue,
-        rest=rest,
-        stream=stream,
-        connections=connections,
-        receive_window_ms=ENTRY_RECEIVE_WINDOW_MS,
+    return build_exchange(
+        configuration,
+        ExchangeNeeds(
+            clock=needs.clock,
+            chance=needs.chance,
+            tasks=needs.tasks,
+            final_check=needs.final_check,
+            key=key,
+            transport=transport,
+        ),
     )
 
 
