@@ -13,6 +13,7 @@ keys: no text of ours shows one. On the loop only.
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ class _WebSocket:
         self._connection.transport.abort()
 
 
+def _mute_logger() -> logging.Logger:
+    """For the library: at level debug it would log every address and every frame, with the listen
+    keys, API keys and signatures in them.
+    """
+    logger = logging.getLogger(f"{__name__}.frames")
+    logger.setLevel(logging.WARNING)
+    return logger
+
+
 async def open_websocket(address: str) -> VenueSocket:
     """Open a real WebSocket, over TLS where the address says `wss`; answers the peer's pings."""
     try:
@@ -95,6 +105,7 @@ async def open_websocket(address: str) -> VenueSocket:
             max_size=_FRAME_BYTES_MAX,
             compression=None,
             proxy=None,
+            logger=_mute_logger(),
             ssl=ssl.create_default_context() if address.startswith("wss:") else None,
         )
     except WebSocketException as error:

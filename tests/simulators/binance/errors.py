@@ -139,6 +139,7 @@ ERROR_ANSWERS: Mapping[str, Answer] = {
         "Request throttled by system-level protection. "
         "Reduce-only/close-position orders are exempt. Please try again.",
     ),
+    "key_401": _coded(401, -2015, "Invalid API-key, IP, or permissions for action."),
     "timeout_408": _coded(
         408,
         -1007,

@@ -124,6 +124,7 @@ ERROR_ANSWERS: Mapping[str, Answer] = {
     "unknown_500000": _coded(200, 500000, "Unknown error"),
     "rejected_10001": _coded(200, 10001, "params error: refused on request"),
     "stale_10002": _coded(200, 10002, "invalid request, please check your server timestamp"),
+    "key_10003": _coded(200, 10003, "API key is invalid."),
     "rate_10006": _coded(200, 10006, "Too many visits!"),
     "gateway_502": _page(502, "502 Bad Gateway"),
     "gateway_504": _page(504, "504 Gateway Time-out"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -19,6 +20,7 @@ from engine.venues.transport.stream import (
     StreamHandlers,
     VenueSocket,
     VenueStream,
+    open_websocket,
 )
 from tests.waiting import eventually
 
@@ -257,3 +259,25 @@ def test_without_a_connection_nothing_is_sent() -> None:
             await _Venue(clock).stream.send("hello")
 
     _simulated(story)
+
+
+async def test_no_address_and_no_frame_is_logged_however_talkative_the_log_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The library's own log would hold listen keys, and the keys and signatures of a login."""
+    caplog.set_level(logging.DEBUG)
+
+    async def echo(connection: ServerConnection) -> None:
+        async for text in connection:
+            await connection.send(text)
+
+    server_logger = logging.Logger("the test's server")
+    async with serve(echo, "127.0.0.1", 0, logger=server_logger) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        socket = await open_websocket(f"ws://127.0.0.1:{port}/private/ws/L1stenKey")
+        await socket.send('{"op":"auth","args":["K3y","S1gnature"]}')
+        assert "S1gnature" in await socket.receive()
+        socket.abort()
+    said = "\n".join(f"{record.name} {record.getMessage()}" for record in caplog.records)
+    for hidden in ("L1stenKey", "K3y", "S1gnature"):
+        assert hidden not in said
