@@ -206,18 +206,26 @@ class Desk:
         *,
         confidence: float = 0.9,
         stop_loss: str | None = None,
+        take_profit: str | None = None,
     ) -> Signal:
         """Say that a symbol will move; returns what was said."""
         return self._say(
-            symbol, side, confidence, is_exit=False, stop=Decimal(stop_loss) if stop_loss else None
+            symbol, side, confidence, is_exit=False, stop=stop_loss, profit=take_profit
         )
 
     def exit(self, symbol: Symbol = BTC) -> Signal:
         """Ask to close a symbol."""
-        return self._say(symbol, Side.SELL, 1.0, is_exit=True, stop=None)
+        return self._say(symbol, Side.SELL, 1.0, is_exit=True)
 
     def _say(
-        self, symbol: Symbol, side: Side, confidence: float, *, is_exit: bool, stop: Decimal | None
+        self,
+        symbol: Symbol,
+        side: Side,
+        confidence: float,
+        *,
+        is_exit: bool,
+        stop: str | None = None,
+        profit: str | None = None,
     ) -> Signal:
         self._signals += 1
         signal = Signal(
@@ -228,7 +236,8 @@ class Desk:
             strategy="story",
             ts_ns=self.clock.now_ns(),
             trace=TraceId(f"story-{self._signals}"),
-            stop_loss=stop,
+            stop_loss=Decimal(stop) if stop else None,
+            take_profit=Decimal(profit) if profit else None,
             is_exit=is_exit,
         )
         self.kernel.parts.execution.signals.submit(signal)

@@ -41,6 +41,10 @@ _TRIGGER_OF_STATE = {
     OrderState.CANCELLED: OrderTrigger.VENUE_CANCELLED,
     OrderState.REJECTED: OrderTrigger.VENUE_REJECTED,
 }
+_PURPOSE_OF_CONDITIONAL = {
+    OrderKind.STOP_MARKET: OrderPurpose.PROTECTIVE_STOP,
+    OrderKind.TAKE_PROFIT_MARKET: OrderPurpose.TAKE_PROFIT,
+}
 # What the venue itself ended; one that only we gave up may turn up at the venue after all.
 _ENDED_BY_VENUE = frozenset(
     {OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.DENIED}
@@ -136,7 +140,7 @@ class Booking:
         _log.warning("adopted order %s, which was opened elsewhere", order.client_order_id)
         purpose = OrderPurpose.ENTRY
         if order.reduce_only:
-            purpose = OrderPurpose.PROTECTIVE_STOP if order.is_conditional else OrderPurpose.EXIT
+            purpose = _PURPOSE_OF_CONDITIONAL.get(order.kind, OrderPurpose.EXIT)
         intent = Intent(
             client_order_id=order.client_order_id,
             symbol=order.symbol,

@@ -193,17 +193,24 @@ class ExitSender:
             created_ns=self._clock.now_ns(),
         )
 
-    def protective_stop(
-        self, symbol: Symbol, signed: Decimal, trigger_price: Decimal, trace: TraceId
+    def resting(
+        self,
+        symbol: Symbol,
+        signed: Decimal,
+        *,
+        kind: OrderKind,
+        trigger_price: Decimal,
+        trace: TraceId,
     ) -> Intent:
-        """A stop for the whole position."""
+        """A stop or a take-profit for the whole position."""
+        is_stop = kind is OrderKind.STOP_MARKET
         instrument = self._instrument(symbol)
         return Intent(
             client_order_id=self._order_ids.next(),
             symbol=symbol,
             side=Side.SELL if signed > 0 else Side.BUY,
-            kind=OrderKind.STOP_MARKET,
-            purpose=OrderPurpose.PROTECTIVE_STOP,
+            kind=kind,
+            purpose=OrderPurpose.PROTECTIVE_STOP if is_stop else OrderPurpose.TAKE_PROFIT,
             quantity=abs(signed),
             trigger_price=instrument.round_price(trigger_price),
             reduce_only=True,

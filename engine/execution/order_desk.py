@@ -304,10 +304,10 @@ class OrderDesk:
 
 
 def signed_remaining(records: Iterator[OrderRecord], *, entries_only: bool = False) -> Decimal:
-    """Σ of what may still fill, positive for buys; protective stops are not counted."""
+    """Σ of what may still fill, positive for buys; stops and take-profits are not counted."""
     total = ZERO
     for record in records:
-        if record.intent.purpose is OrderPurpose.PROTECTIVE_STOP:
+        if record.intent.purpose.rests_with_position:
             continue
         if entries_only and record.intent.purpose is not OrderPurpose.ENTRY:
             continue

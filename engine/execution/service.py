@@ -18,7 +18,7 @@ from engine.execution.exits import ExitSender
 from engine.execution.holding import HoldingLimit
 from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
-from engine.execution.protection import NakedHandler, Protection
+from engine.execution.protection import MissingHandler, Protection
 from engine.execution.reconciliation import Reconciliation
 from engine.execution.recorder import Recorder
 from engine.execution.signal_desk import SignalDesk
@@ -49,7 +49,7 @@ class Hooks:
 
     is_latched: Callable[[], bool]
     on_illegal: Callable[[OrderRecord, OrderTrigger], None]
-    on_naked: NakedHandler
+    on_missing: MissingHandler
     on_force_close_failed: Callable[[Symbol, str], None]
     on_reconciliation_failed: Callable[[str], None]
     on_booked: Callable[[Symbol], None]
@@ -134,7 +134,7 @@ class ExecutionService:
             clock=clock,
             judgement=judgement,
             tasks=self._tasks,
-            on_naked=self._hooks.on_naked,
+            on_missing=self._hooks.on_missing,
             is_latched=self._hooks.is_latched,
         )
         self.holding = HoldingLimit(

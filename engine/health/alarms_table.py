@@ -326,6 +326,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         "Watch until it is closed or protected.",
     ),
     _row(
+        "TAKE_PROFIT_MISSING",
+        3,
+        "Position without the take-profit of its entry",
+        "Its stop rests; the take-profit is tried again every 30 s.",
+        "Take the profit by hand if the price is there.",
+    ),
+    _row(
         "FORCE_CLOSE_FAILED",
         2,
         "An over-aged position could not be closed",

@@ -231,8 +231,8 @@ class _Builder(Foundations):
         return Hooks(
             is_latched=self.stop.is_latched,
             on_illegal=on_illegal,
-            on_naked=lambda symbol, why: wiring.alarm(
-                alarms, "POSITION_UNPROTECTED", f"{symbol} stop", why
+            on_missing=lambda purpose, symbol, why: wiring.unprotected(
+                alarms, purpose, symbol, why
             ),
             on_force_close_failed=lambda symbol, why: wiring.alarm(
                 alarms, "FORCE_CLOSE_FAILED", symbol, why

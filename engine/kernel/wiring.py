@@ -36,6 +36,7 @@ from engine.model.events import (
     EngineStateChanged,
 )
 from engine.model.ids import Symbol
+from engine.model.orders import OrderPurpose
 from engine.model.policy import PolicyDocument, seeded
 from engine.model.records import AlarmRecord, EquityMark
 from engine.model.snapshots import EngineState
@@ -190,6 +191,14 @@ def alarm(alarms: AlarmDesk, code: str, key: str, why: str) -> None:
         alarms.clear_alarm(code, key=key)
 
 
+def unprotected(alarms: AlarmDesk, purpose: OrderPurpose, symbol: Symbol, why: str) -> None:
+    """A position lacks what should rest with it; an empty text: it has it again."""
+    if purpose is OrderPurpose.TAKE_PROFIT:
+        alarm(alarms, "TAKE_PROFIT_MISSING", symbol, why)
+    else:
+        alarm(alarms, "POSITION_UNPROTECTED", f"{symbol} stop", why)
+
+
 def publish_alarm(storage: Storage, bus: EventBus, record: AlarmRecord, event: AlarmRaised) -> None:
     """On disk beside; an alarm is shown at once, also when the disk is the cause of it."""
     noted(storage.store.record_alarm(record, (event,)))
@@ -240,4 +249,5 @@ __all__ = [
     "publish_alarm",
     "redis_section",
     "tell_state",
+    "unprotected",
 ]

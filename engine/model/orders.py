@@ -25,11 +25,26 @@ from engine.model.values import ZERO, Side
 
 
 class OrderKind(StrEnum):
-    """How the venue executes it. STOP_MARKET rests until its trigger price is touched."""
+    """How the venue executes it. STOP_MARKET and TAKE_PROFIT_MARKET rest until their trigger price
+    is touched: a stop on the losing side of a position, a take-profit on the winning one.
+    """
 
     MARKET = "MARKET"
     LIMIT = "LIMIT"
     STOP_MARKET = "STOP_MARKET"
+    TAKE_PROFIT_MARKET = "TAKE_PROFIT_MARKET"
+
+    @property
+    def is_conditional(self) -> bool:
+        """It waits for its trigger price, and then closes at market."""
+        return self in _CONDITIONAL
+
+    def rises(self, side: Side) -> bool:
+        """Whether a conditional order of this side waits for the price to rise to its trigger."""
+        return (side is Side.BUY) is not (self is OrderKind.TAKE_PROFIT_MARKET)
+
+
+_CONDITIONAL = frozenset({OrderKind.STOP_MARKET, OrderKind.TAKE_PROFIT_MARKET})
 
 
 class OrderPurpose(StrEnum):
@@ -38,8 +53,17 @@ class OrderPurpose(StrEnum):
     ENTRY = "entry"
     EXIT = "exit"
     PROTECTIVE_STOP = "protective_stop"
+    TAKE_PROFIT = "take_profit"
     FORCE_CLOSE = "force_close"
     EMERGENCY_CLOSE = "emergency_close"
+
+    @property
+    def rests_with_position(self) -> bool:
+        """A stop or a take-profit: it rests as long as its position does, and changes with it."""
+        return self in _RESTS_WITH_POSITION
+
+
+_RESTS_WITH_POSITION = frozenset({OrderPurpose.PROTECTIVE_STOP, OrderPurpose.TAKE_PROFIT})
 
 
 class OrderState(StrEnum):
@@ -168,7 +192,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """Our own durable record of an order we mean to send; made before the first attempt, never
     changed.
 
-    `price` is the limit price, or None for market; `trigger_price` is set for STOP_MARKET only.
+    `price` is the limit price, or None for market; `trigger_price` is set where the kind is
+    conditional, and nowhere else.
     `signal_id` and `trade_id` say where it came from, where there is such a thing.
     """
 

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.model.errors import require
 from engine.model.ids import Symbol
-from engine.model.orders import Intent, OrderKind, OrderPurpose, OrderRecord, OrderState
+from engine.model.orders import Intent, OrderPurpose, OrderRecord, OrderState
 from engine.model.policy import Profile
 from engine.model.reasons import Reason, ReasonCode
 from engine.model.values import ZERO, Side, plain
@@ -65,10 +65,10 @@ def check_exit(
     """Judge an exit or a protective stop; empty means that it may go.
 
     Refused only when the position afterwards could be larger or on the other side, with every
-    order in flight on the same side counted. Not counted: resting reduce-only stops (they can only
-    reduce, and are cancelled by the venue or us when the position is gone), and reduce-only orders
-    that were sent before a fresh read of `position` and never answered: those may be tried again
-    (R-EXE-4).
+    order in flight on the same side counted. Not counted: resting reduce-only stops and
+    take-profits (they can only reduce, and are cancelled by the venue or us when the position is
+    gone), and reduce-only orders that were sent before a fresh read of `position` and never
+    answered: those may be tried again (R-EXE-4).
     """
     if not intent.reduce_only:
         return (_would_not_reduce("it is not marked reduce-only"),)
@@ -77,7 +77,7 @@ def check_exit(
     if intent.side.sign * position > 0:
         return (_would_not_reduce(f"it is on the side of the position of {plain(position)}"),)
     in_flight = ZERO
-    if intent.kind is not OrderKind.STOP_MARKET:
+    if not intent.kind.is_conditional:
         others = (one for one in working if one.client_order_id != intent.client_order_id)
         in_flight = closing_in_flight(
             intent.symbol, intent.side, others, fresh_read_ns=fresh_read_ns
@@ -117,7 +117,7 @@ def closing_in_flight(
 def _counts_against_exit(order: OrderRecord, fresh_read_ns: int | None) -> bool:
     if not order.intent.reduce_only:
         return True
-    if order.intent.kind is OrderKind.STOP_MARKET:
+    if order.intent.kind.is_conditional:
         return False
     return not (
         fresh_read_ns is not None

@@ -69,11 +69,14 @@ class VenueUnderTest:
         symbol: Symbol = BTC,
         price: str | None = None,
         stop: str | None = None,
+        profit: str | None = None,
         reduce_only: bool = False,
         leverage: int = 5,
         identifier: ClientOrderId | None = None,
     ) -> Intent:
-        kind = OrderKind.LIMIT if price else OrderKind.STOP_MARKET if stop else OrderKind.MARKET
+        kind = OrderKind.LIMIT if price else OrderKind.MARKET
+        if stop or profit:
+            kind = OrderKind.STOP_MARKET if stop else OrderKind.TAKE_PROFIT_MARKET
         return Intent(
             client_order_id=identifier or self.next_id(),
             symbol=symbol,
@@ -82,7 +85,7 @@ class VenueUnderTest:
             purpose=OrderPurpose.EXIT if reduce_only else OrderPurpose.ENTRY,
             quantity=Decimal(quantity),
             price=Decimal(price) if price else None,
-            trigger_price=Decimal(stop) if stop else None,
+            trigger_price=Decimal(stop or profit or 0) or None,
             reduce_only=reduce_only,
             leverage=Decimal(leverage),
         )

@@ -14,7 +14,7 @@ import pytest
 
 from engine.model.errors import Denied, NotExecuted, OutcomeUnknown, Refused
 from engine.model.ids import ClientOrderId
-from engine.model.orders import OrderState
+from engine.model.orders import OrderKind, OrderState
 from engine.model.reasons import Reason, ReasonCode
 from engine.model.values import Side
 from tests.contract.binance_under_test import binance_under_test
@@ -370,7 +370,7 @@ async def test_vc33_a_cancel_without_an_answer_is_unknown_too(
     assert len(await venue.ports.open_orders()) == left
 
 
-async def test_vc23_open_orders_and_executions_can_be_asked_of_one_symbol(
+async def test_vc25_open_orders_and_executions_can_be_asked_of_one_symbol(
     venue: VenueUnderTest,
 ) -> None:
     """Looking one order up must not cost what reading the whole account costs."""
@@ -383,3 +383,25 @@ async def test_vc23_open_orders_and_executions_can_be_asked_of_one_symbol(
         (fill,) = await venue.ports.executions(since_ns=0, symbol=symbol)
         assert (order.symbol, fill.symbol) == (symbol, symbol)
     assert len(await venue.ports.open_orders()) == len(await venue.fills()) == 2
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+async def test_vc19_a_take_profit_rests_on_the_winning_side_until_the_price_is_there(
+    venue: VenueUnderTest, side: Side
+) -> None:
+    closing, level = (Side.SELL, 62000) if side is Side.BUY else (Side.BUY, 58000)
+    await venue.enter(venue.intent(side, "0.100"))
+    profit = await venue.exit(venue.intent(closing, "0.100", profit=str(level), reduce_only=True))
+    order = await venue.order(profit)
+    assert (order.kind, order.trigger_price) == (OrderKind.TAKE_PROFIT_MARKET, level)
+    assert order.reduce_only
+    assert [one.client_order_id for one in await venue.ports.open_orders()] == [
+        order.client_order_id
+    ]
+    venue.trade(BTC, str(level - side.sign * 100))
+    assert await venue.quantity() == side.sign * Decimal("0.1")
+    venue.trade(BTC, str(level + side.sign * 10))
+    await eventually(lambda: len(venue.heard_fills()) == 2)
+    assert await venue.quantity() == 0
+    assert venue.heard_fills()[-1].client_order_id == profit.client_order_id
+    assert await venue.ports.open_orders() == ()

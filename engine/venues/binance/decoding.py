@@ -278,6 +278,13 @@ def to_order(answer: OrderAnswer) -> VenueOrder:
     )
 
 
+def _conditional_kind(order_type: str) -> OrderKind:
+    """A limit order's trigger counts like a market order's; a trailing stop is a stop."""
+    if order_type.startswith("TAKE_PROFIT"):
+        return OrderKind.TAKE_PROFIT_MARKET
+    return OrderKind.STOP_MARKET
+
+
 def to_conditional(answer: AlgoAnswer, real: VenueOrder | None = None) -> VenueOrder:
     """A conditional order; `real` is the order that it became, whose fills and state count."""
     side = _one_of(_SIDES, answer.side, "side")
@@ -286,7 +293,7 @@ def to_conditional(answer: AlgoAnswer, real: VenueOrder | None = None) -> VenueO
         venue_order_id=VenueOrderId(str(answer.algo_id)),
         symbol=Symbol(answer.symbol),
         side=side,
-        kind=OrderKind.STOP_MARKET,
+        kind=_conditional_kind(answer.order_type),
         quantity=number(answer.quantity or "0", "quantity"),
         filled=real.filled if real else Decimal(0),
         state=real.state if real else _one_of(_ALGO_STATES, answer.algo_status, "algoStatus"),

@@ -26,7 +26,7 @@ from engine.model.errors import (
 from engine.model.filters import check_filters
 from engine.model.ids import ClientOrderId, Symbol, VenueOrderId
 from engine.model.instrument import Instrument
-from engine.model.orders import Fill, Intent, OrderKind
+from engine.model.orders import Fill, Intent
 from engine.model.values import plain
 from engine.model.venue import (
     Approved,
@@ -191,7 +191,7 @@ class BinanceVenue:
     async def _send_once(
         self, intent: Intent, lane: Lane, window_ms: int, before: Callable[[], None] | None
     ) -> OrderAck:
-        if intent.kind is OrderKind.STOP_MARKET:
+        if intent.kind.is_conditional:
             return await self._send_conditional(intent, lane, window_ms, before)
         return await self._send_ordinary(intent, lane, window_ms, before)
 

@@ -52,6 +52,8 @@ _STATES: Mapping[str, OrderState] = {
     "Rejected": OrderState.REJECTED,
 }
 _ENDED_UNFILLED = frozenset({OrderState.CANCELLED, OrderState.REJECTED})
+# triggerDirection.
+_RISES, _FALLS = 1, 2
 _NOT_CONDITIONAL = frozenset({"", "UNKNOWN"})
 _NO_REASON = frozenset({"", "EC_NoError", "UNKNOWN"})
 
@@ -71,6 +73,7 @@ class OrderRow(msgspec.Struct, frozen=True, rename="camel"):
     updated_time: str
     price: str | None = None
     trigger_price: str | None = None
+    trigger_direction: int | None = None
     stop_order_type: str | None = None
     reject_reason: str | None = None
     cancel_type: str | None = None
@@ -93,7 +96,7 @@ def order_of(row: OrderRow) -> VenueOrder:
         venue_order_id=VenueOrderId(name(row.order_id, "orderId")),
         symbol=Symbol(name(row.symbol, "symbol")),
         side=side(row.side),
-        kind=_kind_of(row.order_type, is_conditional=trigger is not None),
+        kind=_kind_of(row, is_conditional=trigger is not None),
         quantity=quantity(row.qty, "qty"),
         filled=filled,
         state=state,
@@ -105,13 +108,20 @@ def order_of(row: OrderRow) -> VenueOrder:
     )
 
 
-def _kind_of(order_type: str, *, is_conditional: bool) -> OrderKind:
-    """A take-profit or a market-if-touched order rests until its trigger too: STOP_MARKET."""
-    if order_type == "Limit":
+def _kind_of(row: OrderRow, *, is_conditional: bool) -> OrderKind:
+    """A stop waits for the price to go against the position that it closes, a take-profit for it to
+    go with it; of one that the venue made itself its name says which it is.
+    """
+    if row.order_type == "Limit":
         return OrderKind.LIMIT
-    if order_type == "Market":
-        return OrderKind.STOP_MARKET if is_conditional else OrderKind.MARKET
-    raise Undecodable(f"orderType: {order_type[:60]!r} is neither Limit nor Market")
+    if row.order_type != "Market":
+        raise Undecodable(f"orderType: {row.order_type[:60]!r} is neither Limit nor Market")
+    if not is_conditional:
+        return OrderKind.MARKET
+    goes_with = _RISES if row.side == "Sell" else _FALLS
+    if row.trigger_direction == goes_with or "TakeProfit" in (row.stop_order_type or ""):
+        return OrderKind.TAKE_PROFIT_MARKET
+    return OrderKind.STOP_MARKET
 
 
 def _reason_of(row: OrderRow) -> str:

@@ -98,7 +98,7 @@ def _get(endpoint: Endpoint, parameters: Mapping[str, object], cursor: str = "")
 
 
 def place(intent: Intent, *, is_hedged: bool = False) -> Request:
-    """One order; a STOP_MARKET rests until its trigger."""
+    """One order; a conditional one rests until its trigger."""
     return _post(endpoints.PLACE, _order(intent, is_hedged=is_hedged))
 
 
@@ -161,7 +161,7 @@ def _link_id(client_order_id: ClientOrderId) -> str:
 def _check_shape(intent: Intent) -> None:
     require(
         (intent.kind is OrderKind.LIMIT) == (intent.price is not None)
-        and (intent.kind is OrderKind.STOP_MARKET) == (intent.trigger_price is not None),
+        and intent.kind.is_conditional == (intent.trigger_price is not None),
         f"a {intent.kind} order with price {intent.price} and trigger {intent.trigger_price}",
     )
     require(intent.quantity > ZERO, f"an order for {intent.quantity}")
@@ -188,7 +188,7 @@ def _order(intent: Intent, *, is_hedged: bool) -> _Document:
         document["price"] = plain(intent.price)
     if intent.trigger_price is not None:
         document["triggerPrice"] = plain(intent.trigger_price)
-        document["triggerDirection"] = _RISES if intent.side is Side.BUY else _FALLS
+        document["triggerDirection"] = _RISES if intent.kind.rises(intent.side) else _FALLS
         document["triggerBy"] = _TRIGGER_BY
         # A stop that only closes takes margin from our other orders rather than fail for it.
         document["closeOnTrigger"] = intent.reduce_only

@@ -30,10 +30,10 @@ def check_kind(intent: Intent) -> None:
     """Refuse a combination of kind and prices that makes no order."""
     if intent.kind is OrderKind.LIMIT and intent.price is None:
         raise Refused(_PARAMETERS, "a limit order needs a price")
-    if intent.kind is OrderKind.STOP_MARKET and intent.trigger_price is None:
-        raise Refused(_PARAMETERS, "a stop order needs a trigger price")
-    if intent.kind is OrderKind.STOP_MARKET and not intent.reduce_only:
-        raise Refused(_PARAMETERS, "stop orders here only reduce")
+    if intent.kind.is_conditional and intent.trigger_price is None:
+        raise Refused(_PARAMETERS, "a conditional order needs a trigger price")
+    if intent.kind.is_conditional and not intent.reduce_only:
+        raise Refused(_PARAMETERS, "conditional orders here only reduce")
 
 
 def check_entry(intent: Intent, contract: Contract) -> None:

@@ -60,10 +60,10 @@ class Prices:
 
 def is_due(order: VenueOrder, price: Decimal) -> bool:
     """Whether a trade at `price` fills a resting limit order (traded through) or triggers a
-    stop.
+    conditional one.
     """
     if order.trigger_price is not None:
-        return is_triggered(order.side, order.trigger_price, price)
+        return reaches_trigger(order.kind, order.side, order.trigger_price, price)
     if order.price is None:
         return False
     return price < order.price if order.side is Side.BUY else price > order.price
@@ -72,6 +72,11 @@ def is_due(order: VenueOrder, price: Decimal) -> bool:
 def is_triggered(side: Side, trigger_price: Decimal, price: Decimal) -> bool:
     """A stop that sells triggers at or below its price, one that buys at or above it."""
     return price >= trigger_price if side is Side.BUY else price <= trigger_price
+
+
+def reaches_trigger(kind: OrderKind, side: Side, trigger_price: Decimal, price: Decimal) -> bool:
+    """A take-profit waits for the price on the other side of where a stop does."""
+    return is_triggered(Side.BUY if kind.rises(side) else Side.SELL, trigger_price, price)
 
 
 def band(orders: Iterable[VenueOrder], *, price: Decimal, room: Decimal | None) -> Band | None:
@@ -83,15 +88,15 @@ def band(orders: Iterable[VenueOrder], *, price: Decimal, room: Decimal | None) 
     if room is not None:
         low, high = price - room, price + room
     for order in orders:
-        level = order.trigger_price if order.kind is OrderKind.STOP_MARKET else order.price
+        level = order.trigger_price if order.kind.is_conditional else order.price
         if level is None:
             continue
-        # Limit orders buy below and sell above; stops the other way round.
-        if (order.side is Side.BUY) == (order.kind is OrderKind.LIMIT):
+        # Limit orders and take-profits buy below and sell above; stops the other way round.
+        if (order.side is Side.BUY) != (order.kind is OrderKind.STOP_MARKET):
             low = max(low, level)
         else:
             high = min(high, level)
     return None if low == _NEVER_LOW and high == _NEVER_HIGH else (low, high)
 
 
-__all__ = ["Band", "Prices", "band", "is_due", "is_triggered"]
+__all__ = ["Band", "Prices", "band", "is_due", "is_triggered", "reaches_trigger"]

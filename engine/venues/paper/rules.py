@@ -16,7 +16,7 @@ from engine.model.instrument import Instrument
 from engine.model.orders import Intent, OrderKind
 from engine.model.values import ZERO
 from engine.venues.paper.books import Books, is_entry_at_rest
-from engine.venues.paper.pricing import is_triggered
+from engine.venues.paper.pricing import reaches_trigger
 
 MAINTENANCE_RATIO = Decimal("0.004")
 
@@ -25,12 +25,12 @@ def check_kind(intent: Intent, price: Decimal) -> None:
     """Refuse a combination of kind and prices that the venue does not know."""
     if intent.kind is OrderKind.LIMIT and intent.price is None:
         raise Refused("-1102", "a limit order needs a price")
-    if intent.kind is OrderKind.STOP_MARKET:
+    if intent.kind.is_conditional:
         if not intent.reduce_only:
-            raise Refused("-4118", "stop orders here only reduce")
+            raise Refused("-4118", "conditional orders here only reduce")
         if intent.trigger_price is None:
-            raise Refused("-1102", "a stop order needs a trigger price")
-        if is_triggered(intent.side, intent.trigger_price, price):
+            raise Refused("-1102", "a conditional order needs a trigger price")
+        if reaches_trigger(intent.kind, intent.side, intent.trigger_price, price):
             raise Refused("-2021", f"would trigger at once: the price is {price}")
 
 

@@ -120,7 +120,7 @@ def test_why_an_order_ended_is_told(
         ("Market", "", "", OrderKind.MARKET),
         ("Market", "UNKNOWN", "0.00", OrderKind.MARKET),
         ("Market", "Stop", "45000.0", OrderKind.STOP_MARKET),
-        ("Market", "TakeProfit", "55000", OrderKind.STOP_MARKET),
+        ("Market", "TakeProfit", "55000", OrderKind.TAKE_PROFIT_MARKET),
         ("Limit", "StopLoss", "48000", OrderKind.LIMIT),
     ],
 )

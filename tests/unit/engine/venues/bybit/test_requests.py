@@ -117,12 +117,15 @@ def test_what_is_asked_for_is_sent_as_it_is(
             kind=kind,
             quantity=quantity,
             price=price if kind is OrderKind.LIMIT else None,
-            trigger_price=price if kind is OrderKind.STOP_MARKET else None,
+            trigger_price=price if kind.is_conditional else None,
         )
     )
     assert Decimal(found["qty"]) == quantity
-    for field, wanted in (("price", OrderKind.LIMIT), ("triggerPrice", OrderKind.STOP_MARKET)):
-        assert (Decimal(found[field]) == price) if kind is wanted else field not in found
+    for field, wanted in (
+        ("price", kind is OrderKind.LIMIT),
+        ("triggerPrice", kind.is_conditional),
+    ):
+        assert (Decimal(found[field]) == price) if wanted else field not in found
     assert "E" not in found["qty"]
 
 
