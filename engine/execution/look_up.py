@@ -82,8 +82,10 @@ class LookUp:
         self._sent_ns[identifier] = self._clock.now_ns()
 
     def cancel_sent(self, identifier: ClientOrderId) -> None:
-        """A cancel leaves now; if the order does not end, it is looked up and cancelled again."""
-        self._cancelled_ns[identifier] = self._clock.now_ns()
+        """A cancel leaves now; if the order does not end, it is looked up and cancelled again. The
+        first one counts: whoever cancels each second must not put that off for ever.
+        """
+        self._cancelled_ns.setdefault(identifier, self._clock.now_ns())
 
     def doubt(self, identifier: ClientOrderId) -> None:
         """The venue did not list it although it should rest there: look it up in a while."""
