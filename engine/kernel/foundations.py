@@ -28,6 +28,7 @@ from engine.kernel.storage import Storage
 from engine.kernel.taken_back import Rebuilding
 from engine.kernel.taking_back import TakingBack
 from engine.kernel.venue_desk import VenueDesk, VenueNeeds, VenueTransport, open_venue
+from engine.kernel.whose_books import claim_books
 from engine.model.api_key import ApiKey
 from engine.model.desk_key import DeskKey
 from engine.policy import DeskPolicy, PolicyStore, StateDatabaseAuthority
@@ -105,6 +106,7 @@ class Foundations:
 
     async def lay(self) -> None:
         """Every stage of this half."""
+        await claim_books(self.storage, self.configuration)
         self._foundation()
         await self._link()
         await self._money()

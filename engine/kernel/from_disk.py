@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.database import DatabaseReader
 from engine.kernel.data_directory import DataDirectory
+from engine.kernel.standing import BOOKS_OF
 from engine.latch import LatchFile, LatchState
 from engine.model.errors import StoreError
 from engine.model.policy import document_hash
@@ -62,12 +63,14 @@ async def _from_database(path: Path) -> dict[str, Any]:
         policies = await history.policies(limit=1)
         positions = await history.open_positions()
         orders = await history.open_orders()
+        mode, _, place = (await history.standing(BOOKS_OF) or "paper").partition(" ")
     finally:
         await reader.close()
     found: dict[str, Any] = {
+        "mode": mode,
         "positions": [
             {
-                "venue": "paper",
+                "venue": place.partition(" ")[0] or "paper",
                 "symbol": position.symbol,
                 "side": PositionSide.of(position.quantity).value,
                 "quantity": plain(abs(position.quantity)),

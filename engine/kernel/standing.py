@@ -1,5 +1,5 @@
-"""Names of what outlives a restart (table `standing`): what an operator said, and when the books of
-an account began, by its venue's clock.
+"""Names of what outlives a restart (table `standing`): what an operator said, whose the books are
+and when those of an account began, by its venue's clock.
 """
 
 from __future__ import annotations
@@ -8,5 +8,6 @@ NEEDS_START = "needs_start"
 HALTED = "halted"
 REDUCE_ONLY = "reduce_only"
 BOOKS_OPENED = "books_opened_ns"
+BOOKS_OF = "books_of"
 
-__all__ = ["BOOKS_OPENED", "HALTED", "NEEDS_START", "REDUCE_ONLY"]
+__all__ = ["BOOKS_OF", "BOOKS_OPENED", "HALTED", "NEEDS_START", "REDUCE_ONLY"]

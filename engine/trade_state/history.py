@@ -49,6 +49,11 @@ class TradeHistory:
             OrderRecord, "SELECT record FROM orders ORDER BY updated_ns DESC LIMIT ?", limit
         )
 
+    async def standing(self, name: str) -> str | None:
+        """What was put down under a name and outlives restarts."""
+        rows = await self._reader.fetch_all("SELECT value FROM standing WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
     async def open_orders(self) -> list[OrderRecord]:
         """Every order that is not final, oldest first."""
         rows = await self._reader.fetch_all(
