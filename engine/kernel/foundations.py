@@ -232,7 +232,9 @@ class Foundations:
         self.market = MarketHub(
             bus=self.bus, clock=self.clock, stamper=self.stamper, venue=self.venue
         )
-        self.feed = wiring.feed(self.options, self.configuration, self.clock, self.venue)
+        self.feed = wiring.feed(
+            self.options, self.configuration, self.clock, self.venue, self.tasks, self.transport
+        )
 
     async def _venue_key(self) -> ApiKey | None:
         """The exchange's key; ConfigurationError when there is none. Paper needs none."""

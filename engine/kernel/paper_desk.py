@@ -1,6 +1,7 @@
 """The paper venue as the kernel's desk: its books are a file of ours, opened with the data.
 
-It is its own venue and needs no connection, so that `start` has nothing left to do.
+It is its own venue and needs no connection. On an exchange's public streams it deals in that
+exchange's contracts, which `start` reads, and by its marks where the streams are silent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from engine.database import DatabaseWriter
+from engine.kernel.public_market import PublicMarket
 from engine.model.config import PaperSection
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument, paper_instrument
@@ -30,17 +32,21 @@ class PaperDesk(PaperVenue):
         writer: DatabaseWriter,
         settings: PaperSection,
         final_check: FinalCheck,
-        contracts: Callable[[Symbol], Instrument] = paper_instrument,
+        public: PublicMarket | None = None,
+        contracts: Callable[[Symbol], Instrument] | None = None,
     ) -> None:
-        """By `open_paper`, which opens the writer. `contracts` never raises."""
+        """By `open_paper`, which opens the writer. `contracts` never raises; without them those of
+        `public` hold, or the paper venue's own.
+        """
         super().__init__(
             clock=clock,
             writer=writer,
             settings=settings,
-            instrument=contracts,
+            instrument=contracts or self.exit_instrument,
             final_check=final_check,
         )
         self.writer = writer
+        self._public = public
 
     @property
     def watched_account(self) -> WatchedAccount | None:
@@ -68,13 +74,21 @@ class PaperDesk(PaperVenue):
         return self
 
     def instrument(self, symbol: Symbol) -> Instrument:
-        return paper_instrument(symbol)
+        """Refused for one that the exchange whose prices are used does not list (yet)."""
+        return self._public.instrument(symbol) if self._public else paper_instrument(symbol)
 
     def exit_instrument(self, symbol: Symbol) -> Instrument:
-        return paper_instrument(symbol)
+        return self._public.exit_instrument(symbol) if self._public else paper_instrument(symbol)
 
     async def read_mark(self, symbol: Symbol) -> Decimal | None:
-        """Its own last price: its market is the feed, so a silent feed stays silent."""
+        """The exchange's mark, which is what a symbol is worth while its stream is silent.
+
+        Otherwise its own last price: its market is the feed, so a silent feed stays silent.
+        """
+        if self._public is not None:
+            mark = await self._public.read_mark(symbol)
+            self.on_price(symbol, mark, self._clock.now_ns())
+            return mark
         for position in await self.positions():
             if position.symbol == symbol:
                 return position.mark_price
@@ -99,13 +113,17 @@ class PaperDesk(PaperVenue):
         await super().start()
 
     async def start(self) -> None:
-        """Nothing is left to do."""
+        """Read the exchange's contracts, if its prices are used."""
+        if self._public is not None:
+            await self._public.start()
 
     async def listen(self) -> None:
         """Its stream is up since `open`."""
 
     async def close(self) -> None:
         """Put the last marks on disk, end the stream, close the file."""
+        if self._public is not None:
+            await self._public.close()
         await super().close()
         await self.writer.close()
 
@@ -116,11 +134,16 @@ async def open_paper(
     clock: Clock,
     settings: PaperSection,
     final_check: FinalCheck,
+    public: PublicMarket | None = None,
 ) -> PaperDesk:
-    """Open the file and read the books; raises StoreError."""
+    """Open the file and read the books; raises StoreError. `public` is the exchange at whose
+    prices it deals.
+    """
     writer = DatabaseWriter(path=path, migrations=PAPER_MIGRATIONS)
     await writer.open()
-    desk = PaperDesk(clock=clock, writer=writer, settings=settings, final_check=final_check)
+    desk = PaperDesk(
+        clock=clock, writer=writer, settings=settings, final_check=final_check, public=public
+    )
     try:
         await desk.open()
     except BaseException:

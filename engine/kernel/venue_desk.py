@@ -17,6 +17,7 @@ from engine.kernel.data_directory import DataDirectory
 from engine.kernel.dry_run import open_dry_run
 from engine.kernel.exchange_desk import ExchangeDesk
 from engine.kernel.paper_desk import open_paper
+from engine.kernel.public_market import open_public_market
 from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
 from engine.model.errors import require
@@ -177,6 +178,14 @@ async def open_venue(
             clock=needs.clock,
             settings=configuration.paper,
             final_check=needs.final_check,
+            public=open_public_market(
+                configuration=configuration,
+                clock=needs.clock,
+                tasks=needs.tasks,
+                open_connections=transport.connections,
+            )
+            if configuration.market.feed == "venue"
+            else None,
         )
     require(key is not None, "an exchange without a key")
     assert key is not None

@@ -26,8 +26,9 @@ from engine.health import AlarmDesk
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
+from engine.kernel.public_market import open_venue_feed, symbols_of
 from engine.kernel.storage import Storage
-from engine.kernel.venue_desk import VenueDesk
+from engine.kernel.venue_desk import VenueDesk, VenueTransport
 from engine.market import ReplayFeed, SimulatedFeed
 from engine.model.config import Configuration, RedisSection
 from engine.model.events import (
@@ -50,9 +51,11 @@ from engine.risk import (
     GovernorRecord,
 )
 from engine.runtime import (
+    Chance,
     IdSource,
     SimClock,
     Stamper,
+    Tasks,
 )
 
 _log = logging.getLogger(__name__)
@@ -95,9 +98,21 @@ def ledger(
 
 
 def feed(
-    options: KernelOptions, configuration: Configuration, clock: Clock, venue: VenueDesk
+    options: KernelOptions,
+    configuration: Configuration,
+    clock: Clock,
+    venue: VenueDesk,
+    tasks: Tasks,
+    transport: VenueTransport,
 ) -> MarketFeed:
-    symbols = tuple(Symbol(name) for name in configuration.market.symbols)
+    if configuration.market.feed == "venue":
+        return open_venue_feed(
+            configuration=configuration,
+            clock=clock,
+            chance=Chance(seed=configuration.market.seed, name="feed"),
+            tasks=tasks,
+            open_socket=transport.open_socket,
+        )
     if configuration.market.feed == "replay":
         return ReplayFeed(
             clock=clock,
@@ -107,7 +122,7 @@ def feed(
         )
     return SimulatedFeed(
         clock=clock,
-        symbols=symbols,
+        symbols=symbols_of(configuration),
         seed=configuration.market.seed,
         scenario=configuration.market.scenario,
         start_prices=venue.last_marks(),

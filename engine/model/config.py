@@ -72,13 +72,14 @@ class VenueSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class MarketSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[market]`: where prices come from. `source` is the recorded file of a replay.
+    """`[market]`: where prices come from; the feed `venue` is the public streams of `[venue]` and
+    needs no key. `source` is the recorded file of a replay.
 
     `scenario` of the simulated market: calm, normal, volatile or crash (falls 12 % after ten
     minutes).
     """
 
-    feed: Literal["simulated", "replay"] = "simulated"
+    feed: Literal["simulated", "replay", "venue"] = "simulated"
     source: str = ""
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
     seed: int = 1

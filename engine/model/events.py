@@ -779,6 +779,7 @@ __all__ = [
     "JournalShed",
     "LinkChanged",
     "MarketMark",
+    "MarketStreamChanged",
     "MarketTick",
     "OrderAbandoned",
     "OrderAccepted",

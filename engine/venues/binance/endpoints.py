@@ -59,6 +59,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 TIME = Endpoint(method="GET", path="/fapi/v1/time", security=Security.NONE)
 EXCHANGE = Endpoint(method="GET", path="/fapi/v1/exchangeInfo", security=Security.NONE)
+MARK = Endpoint(
+    method="GET",
+    path="/fapi/v1/premiumIndex",
+    weight_without_symbol=10,
+    security=Security.NONE,
+)
 PLACE = Endpoint(method="POST", path="/fapi/v1/order", weight=0, orders=(1, 1))
 CANCEL = Endpoint(method="DELETE", path="/fapi/v1/order")
 CANCEL_ALL = Endpoint(method="DELETE", path="/fapi/v1/allOpenOrders")
@@ -95,6 +101,7 @@ __all__ = [
     "INCOME",
     "KEEP_LISTEN_KEY",
     "LEVERAGE",
+    "MARK",
     "MODE",
     "OPEN_ALGO_ORDERS",
     "OPEN_LISTEN_KEY",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from engine.model.api_key import ApiKey
-from engine.model.errors import OutcomeUnknown, VenueError
+from engine.model.errors import OutcomeUnknown, VenueError, require
 from engine.ports import Clock
 from engine.venues.binance.decoding import NS_PER_MS, TimeAnswer, Undecodable, decode
 from engine.venues.binance.endpoints import (
@@ -37,10 +37,10 @@ T = TypeVar("T")
 
 
 class BinanceRest:
-    """Calls endpoints with one key."""
+    """Calls endpoints with one key, or without one those that need none."""
 
     def __init__(
-        self, *, clock: Clock, key: ApiKey, connections: Connections, limits: RateLimits
+        self, *, clock: Clock, key: ApiKey | None, connections: Connections, limits: RateLimits
     ) -> None:
         self._clock = clock
         self._key = key
@@ -113,10 +113,15 @@ class BinanceRest:
     def _outgoing(
         self, endpoint: Endpoint, parameters: Mapping[str, str], receive_window_ms: int
     ) -> Outgoing:
-        keyed = {} if endpoint.security is Security.NONE else {"X-MBX-APIKEY": self._key.key}
-        if endpoint.security is not Security.SIGNED:
-            query = encoded(parameters)
-            target = f"{endpoint.path}?{query}" if query else endpoint.path
+        query = encoded(parameters)
+        target = f"{endpoint.path}?{query}" if query else endpoint.path
+        if endpoint.security is Security.NONE:
+            return Outgoing(method=endpoint.method, target=target)
+        key = self._key
+        require(key is not None, f"{endpoint.path} needs a key")
+        assert key is not None
+        keyed = {"X-MBX-APIKEY": key.key}
+        if endpoint.security is Security.KEY:
             return Outgoing(method=endpoint.method, target=target, headers=keyed)
         dated = {
             **parameters,
@@ -125,7 +130,7 @@ class BinanceRest:
         }
         return Outgoing(
             method=endpoint.method,
-            target=f"{endpoint.path}?{signed(dated, key=self._key)}",
+            target=f"{endpoint.path}?{signed(dated, key=key)}",
             headers=keyed,
         )
 

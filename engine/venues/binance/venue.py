@@ -48,14 +48,13 @@ from engine.venues.binance.decoding import (
     DoneAnswer,
     ExchangeAnswer,
     OrderAnswer,
-    Undecodable,
-    to_instrument,
 )
 from engine.venues.binance.errors import (
     DUPLICATE_ID_CODE,
     NO_SUCH_ORDER_CODES,
     WRONG_MODE_CODE,
 )
+from engine.venues.binance.public import perpetuals
 from engine.venues.binance.rest import RECEIVE_WINDOW_MS, BinanceRest
 from engine.venues.binance.rules import check_kind, check_leverage
 from engine.venues.binance.settings import BinanceSettings
@@ -123,15 +122,7 @@ class BinanceVenue:
         traded, the others are.
         """
         exchange = await self._rest.call(endpoints.EXCHANGE, {}, ExchangeAnswer)
-        instruments: dict[Symbol, Instrument] = {}
-        for answer in exchange.symbols:
-            if answer.contract_type != "PERPETUAL" or answer.status != "TRADING":
-                continue
-            try:
-                instruments[Symbol(answer.symbol)] = to_instrument(answer)
-            except Undecodable:
-                continue
-        self._instruments = instruments
+        self._instruments = perpetuals(exchange)
         for limit in exchange.rate_limits:
             pool = _LIMIT_POOLS.get((limit.rate_limit_type, limit.interval, limit.interval_num))
             if pool is not None and limit.limit > 0:
