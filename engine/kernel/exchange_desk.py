@@ -126,9 +126,6 @@ class ExchangeDesk:
     def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
         """The venue books it by itself."""
 
-    def forget_quotes(self) -> None:
-        """No quote was kept."""
-
     def last_marks(self) -> Mapping[Symbol, Decimal]:
         """Nothing is remembered: positions are valued at entry until the first price."""
         return {}

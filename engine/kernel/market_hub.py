@@ -39,10 +39,6 @@ class MatchingVenue(Protocol):
 
     def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None: ...
 
-    def forget_quotes(self) -> None:
-        """The feed does not tell of changes any more."""
-        ...
-
 
 class MarketHub:
     """Implements `MarketSink`."""
@@ -114,7 +110,6 @@ class MarketHub:
             self._streams_down.pop(stream, None)
         else:
             self._streams_down[stream] = cause
-            self._venue.forget_quotes()
         self._bus.emit(
             MarketStreamChanged(
                 **self._stamper(), stream=stream, connected=connected, cause=cause, gap_s=gap_s

@@ -97,10 +97,6 @@ class VenueDesk(Protocol):
         """What longs will pay shorts, and when; of concern to a venue that books it itself."""
         ...
 
-    def forget_quotes(self) -> None:
-        """The feed does not tell of changes any more; likewise."""
-        ...
-
     def last_marks(self) -> Mapping[Symbol, Decimal]:
         """The last prices it remembers of before this start."""
         ...

@@ -30,6 +30,7 @@ BENCHMARKS: Sequence[str] = (
     "policy_fresh",
     "breach_to_stop",
     "press_to_block",
+    "feed_decode",
     "loop_lag",
     "window_start",
     "sim_day",

@@ -4,8 +4,8 @@ Trades and marks are on `/market`, best quotes on `/public`; a stream asked for 
 stays silent for ever. What is wanted stands in the address (combined streams), so that every new
 connection is subscribed by being one. The mark price comes each second for each symbol: a symbol
 whose marks are silent is a broken stream. Quotes and trades may be silent in a quiet market.
-A text is decoded once, into what it is; most quotes repeat the last prices and are not worth a
-number. Prices in USDT, quantities in base coin, times in milliseconds become UTC nanoseconds.
+A text is decoded once, into what it is; most quotes repeat the last prices, at another size,
+and say nothing new. Prices in USDT, quantities in base coin, times in milliseconds become UTC nanoseconds.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class BinanceMarketReader:
         self._decode = msgspec.json.Decoder(_Envelope).decode
         # Prices and sizes come again and again: the number that a text means.
         self._numbers: dict[str, Decimal] = {}
-        self._best: dict[str, tuple[str, str, Decimal, Decimal]] = {}
+        self._best: dict[str, tuple[str, str]] = {}
         self._funding: dict[str, tuple[str, int]] = {}
         self.heard_ns: dict[Symbol, int] = {}
 
@@ -122,14 +122,13 @@ class BinanceMarketReader:
             raise _unasked(data.s)
         best = self._best.get(data.s)
         if best is not None and best[0] == data.b and best[1] == data.a:
-            self._on_quote(symbol, best[2], best[3], self._now_ns(), data.T * NS_PER_MS)
             return
         numbers = self._numbers
         bid = numbers.get(data.b) or self._number(data.b, "b")
         ask = numbers.get(data.a) or self._number(data.a, "a")
         if bid >= ask:
             raise Undecodable(f"b: {data.s} is bid {data.b} and asked {data.a}")
-        self._best[data.s] = (data.b, data.a, bid, ask)
+        self._best[data.s] = (data.b, data.a)
         self._on_quote(symbol, bid, ask, self._now_ns(), data.T * NS_PER_MS)
 
     def _mark(self, data: _Mark) -> None:

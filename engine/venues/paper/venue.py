@@ -131,10 +131,6 @@ class PaperVenue:
     def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
         """What longs will pay shorts, and when."""
 
-    def forget_quotes(self) -> None:
-        """Nobody tells of changes any more: what was quoted is no price to deal at."""
-        self._prices.quotes.clear()
-
     def set_marks(self, marks: Mapping[Symbol, Decimal]) -> None:
         """Tell prices from elsewhere, where no feed runs."""
         self._prices.last.update(marks)

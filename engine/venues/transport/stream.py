@@ -176,7 +176,8 @@ class VenueStream:
         self._habits = habits or StreamHabits()
         self._open_socket = open_socket
         self._socket: VenueSocket | None = None
-        self._heard_ns = 0
+        # Texts heard, of all connections.
+        self._texts = 0
         self._lost_ns: int | None = None
         self._cause = ""
         # Why the last attempt to connect failed, for whoever asks; "" after one that did not.
@@ -224,11 +225,13 @@ class VenueStream:
         self._opened(socket)
         watch = self._tasks.spawn("watch of a venue stream", self._watch())
         cause = "closed"
+        receive, on_text = socket.receive, self._handlers.on_text
         try:
             while True:
-                text = await socket.receive()
-                self._heard_ns = self._clock.monotonic_ns()
-                self._handlers.on_text(text)
+                text = await receive()
+                # The watch sees when: a clock for each text is too dear for a market's stream.
+                self._texts += 1
+                on_text(text)
         except OSError as error:
             cause = str(error) or type(error).__name__
         finally:
@@ -249,8 +252,8 @@ class VenueStream:
 
     def _opened(self, socket: VenueSocket) -> None:
         self._socket, self._cause, self.why_not = socket, "", ""
-        self._heard_ns = self._clock.monotonic_ns()
-        gap_s = 0.0 if self._lost_ns is None else (self._heard_ns - self._lost_ns) / _NS
+        now_ns = self._clock.monotonic_ns()
+        gap_s = 0.0 if self._lost_ns is None else (now_ns - self._lost_ns) / _NS
         self._handlers.on_state(True, "", gap_s)
 
     def _lost(self, cause: str) -> None:
@@ -260,17 +263,20 @@ class VenueStream:
 
     async def _watch(self) -> None:
         """Keep the connection alive; drop it when it has been silent or has lived for too long."""
-        opened_ns = beaten_ns = self._clock.monotonic_ns()
+        opened_ns = beaten_ns = heard_ns = self._clock.monotonic_ns()
+        texts = self._texts
         while True:
             await self._clock.sleep(_WATCH_S)
             now_ns = self._clock.monotonic_ns()
+            if self._texts != texts:
+                texts, heard_ns = self._texts, now_ns
             beat, silence_max_s = self._habits.heartbeat, self._habits.silence_max_s
             if beat is not None and now_ns - beaten_ns >= _PING_S * _NS:
                 beaten_ns = now_ns
                 self._tasks.spawn("heartbeat of a venue stream", self._beat(beat))
             if now_ns - opened_ns > self._habits.life_max_s * _NS:
                 self.drop("old: the venue cuts a stream after a day")
-            silent_s = (now_ns - self._heard_ns) / _NS
+            silent_s = (now_ns - heard_ns) / _NS
             if silence_max_s is not None and silent_s > silence_max_s:
                 self.drop(f"silent for {silent_s:.1f} s")
 

@@ -67,12 +67,14 @@ def test_a_mark_brings_the_rate_and_the_time_of_the_next_funding_once() -> None:
     assert sink.fundings[1:] == [(BTC, Decimal("0.0001"), 1_700_006_400_000 * _MS)]
 
 
-def test_a_quote_that_repeats_the_last_prices_says_that_they_stand() -> None:
+def test_a_quote_that_repeats_the_last_prices_says_nothing_new() -> None:
     reader, sink = _reader()
     quote = '{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1.1","B":"5","a":"1.2","A":"7","T":5,"E":6}'
     reader.read(_combined(quote))
     reader.read(_combined(quote.replace('"B":"5"', '"B":"6"')))
-    assert [each[1:3] for each in sink.quotes] == [(Decimal("1.1"), Decimal("1.2"))] * 2
+    reader.read(_combined(quote.replace("1.1", "1.15")))
+    best = [each[1:3] for each in sink.quotes]
+    assert best == [(Decimal("1.1"), Decimal("1.2")), (Decimal("1.15"), Decimal("1.2"))]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_recorded_minutes_are_read_whole(recorded_data: Path) -> None:
             except Undecodable:
                 refused += 1
     assert (read, refused) == (66_089, 0)
-    assert len(sink.quotes) == read
+    assert 1_000 < len(sink.quotes) < read, "most repeat the last prices"
 
 
 def test_recorded_streams_of_2021_are_read_or_refused_by_their_kind(recorded_data: Path) -> None:
@@ -163,7 +165,7 @@ def test_recorded_streams_of_2021_are_read_or_refused_by_their_kind(recorded_dat
             with pytest.raises(Undecodable, match=kind):
                 reader.read(frame)
     assert len(sink.trades) == kinds["aggTrade"] > 0
-    assert len(sink.quotes) == kinds["bookTicker"] > 0
+    assert 0 < len(sink.quotes) <= kinds["bookTicker"]
 
 
 def test_every_payload_of_the_venue_is_read_or_refused_with_a_reason(recorded_data: Path) -> None:
