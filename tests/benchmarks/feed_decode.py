@@ -171,15 +171,13 @@ async def _served(frames: Sequence[str]) -> AsyncIterator[int]:
         file = Path(folder) / "frames"
         file.write_text("\n".join(frames))
         command = [sys.executable, "-m", "tests.benchmarks.frames_server", str(file)]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        server = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         try:
             assert server.stdout is not None
-            yield int(await asyncio.to_thread(server.stdout.readline))
+            yield int(await server.stdout.readline())
         finally:
             server.terminate()
-            await asyncio.to_thread(server.wait)
-            if server.stdout is not None:
-                server.stdout.close()
+            await server.wait()
 
 
 async def _through_the_feed(address: str) -> float:

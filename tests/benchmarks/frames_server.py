@@ -46,8 +46,7 @@ async def _serve(path: Path) -> None:
         transport = connection.transport
         for piece in pieces:
             transport.write(piece)
-            while transport.get_write_buffer_size() and not transport.is_closing():
-                await asyncio.sleep(0)
+            await connection.drain()
         with contextlib.suppress(ConnectionClosed):
             await connection.wait_closed()
 

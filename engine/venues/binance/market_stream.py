@@ -4,8 +4,9 @@ Trades and marks are on `/market`, best quotes on `/public`; a stream asked for 
 stays silent for ever. What is wanted stands in the address (combined streams), so that every new
 connection is subscribed by being one. The mark price comes each second for each symbol: a symbol
 whose marks are silent is a broken stream. Quotes and trades may be silent in a quiet market.
-A text is decoded once, into what it is; most quotes repeat the last prices, at another size,
-and say nothing new. Prices in USDT, quantities in base coin, times in milliseconds become UTC nanoseconds.
+A text is decoded once, into what it is; most quotes repeat the last prices, at another size, and
+say nothing new. Prices in USDT, quantities in base coin, times in milliseconds become UTC
+nanoseconds.
 """
 
 from __future__ import annotations
