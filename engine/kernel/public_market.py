@@ -1,7 +1,7 @@
 """The public side of an exchange: contracts, mark prices and streams that everybody may have.
 
 What trading on paper at a real venue's prices needs, and the feed of whoever trades there. No key
-goes anywhere here. Contracts are read by `start` and each hour; for exits a contract that is no
+goes anywhere here, and nothing but public reads can. Contracts are read by `start` and each hour; for exits a contract that is no
 longer listed keeps the filters that it had. Prices in account currency.
 """
 
@@ -22,10 +22,12 @@ from engine.venues.binance.addresses import binance_addresses
 from engine.venues.binance.endpoints import POOLS as BINANCE_POOLS
 from engine.venues.binance.market_stream import binance_channels
 from engine.venues.binance.public import BinancePublic
+from engine.venues.binance.reads import PUBLIC_PATHS, PUBLIC_STREAM_PATHS
 from engine.venues.binance.rest import BinanceRest
 from engine.venues.transport.http import Connections
 from engine.venues.transport.market_feed import VenueFeed
 from engine.venues.transport.rate_limits import RateLimits
+from engine.venues.transport.read_only import ReadOnlyConnections, public_sockets
 from engine.venues.transport.stream import OpenSocket
 
 _log = logging.getLogger(__name__)
@@ -120,7 +122,9 @@ def open_public_market(
     open_connections: OpenConnections,
 ) -> PublicMarket:
     """The REST side of the configured venue, not started yet."""
-    connections = open_connections(binance_addresses(configuration.venue).rest_url)
+    connections = ReadOnlyConnections(
+        open_connections(binance_addresses(configuration.venue).rest_url), paths=PUBLIC_PATHS
+    )
     rest = BinanceRest(
         clock=clock,
         key=None,
@@ -156,7 +160,7 @@ def open_venue_feed(
         clock=clock,
         chance=chance,
         tasks=tasks,
-        open_socket=open_socket,
+        open_socket=public_sockets(open_socket, paths=PUBLIC_STREAM_PATHS),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.venues.binance import endpoints
 
 # Without a key.
-PUBLIC_PATHS = frozenset({endpoints.TIME.path, endpoints.EXCHANGE.path})
+PUBLIC_PATHS = frozenset({endpoints.TIME.path, endpoints.EXCHANGE.path, endpoints.MARK.path})
 # Of the account, with its key.
 ACCOUNT_PATHS = frozenset(
     {
