@@ -1,8 +1,9 @@
 """The public side of an exchange: contracts, mark prices and streams that everybody may have.
 
 What trading on paper at a real venue's prices needs, and the feed of whoever trades there. No key
-goes anywhere here, and nothing but public reads can. Contracts are read by `start` and each hour; for exits a contract that is no
-longer listed keeps the filters that it had. Prices in account currency.
+goes anywhere here, and nothing but public reads can. Contracts are read by `start` and each hour;
+for exits a contract that is no longer listed keeps the filters that it had. Prices in account
+currency.
 """
 
 from __future__ import annotations
