@@ -39,6 +39,7 @@ from engine.ports import Clock, MarketSink
 from engine.runtime import SimClock, Tasks, run_simulated
 from tests.desk import START_NS, Desk, ScriptedMarket, with_feed
 from tests.simulators.binance import BinanceExchange
+from tests.simulators.bybit import BybitExchange
 from tests.simulators.exchange import Exchange, Settings
 from tests.simulators.faults import FaultRule
 from tests.simulators.in_memory_transport import InMemoryConnections, Line, in_memory_sockets
@@ -47,7 +48,7 @@ __all__ = ["ACCOUNT", "ExchangeDesk", "Vault", "exchange_story"]
 
 ACCOUNT = "px-01"
 _BALANCE = Decimal(100_000)
-_EXCHANGES: Mapping[str, type[Exchange]] = {"binance": BinanceExchange}
+_EXCHANGES: Mapping[str, type[Exchange]] = {"binance": BinanceExchange, "bybit": BybitExchange}
 
 
 @contextmanager

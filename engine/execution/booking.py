@@ -35,6 +35,7 @@ from engine.trade_state import TradeStore
 
 _log = logging.getLogger(__name__)
 _INFERRED = "inferred:"
+_CUT = "the venue cut it to what there was to reduce"
 
 _TRIGGER_OF_STATE = {
     OrderState.ACCEPTED: OrderTrigger.VENUE_ACCEPTED,
@@ -123,7 +124,9 @@ class Booking:
             if not order.state.is_final:
                 self._adopt(order)
             return
-        trigger = _TRIGGER_OF_STATE.get(order.state)
+        trigger, reason = _TRIGGER_OF_STATE.get(order.state), order.reason
+        if order.state is OrderState.FILLED and _is_cut(record, order):
+            trigger, reason = OrderTrigger.VENUE_CANCELLED, _CUT
         if trigger is None or record.state is order.state:
             return
         if trigger is OrderTrigger.VENUE_ACCEPTED and record.state in _ENDED_BY_VENUE:
@@ -132,7 +135,7 @@ class Booking:
             order.client_order_id,
             trigger,
             venue_order_id=order.venue_order_id,
-            reason=order.reason,
+            reason=reason,
         )
         self._on_booked(order.symbol)
 
@@ -266,6 +269,13 @@ class Booking:
 def is_inferred(execution: ExecutionId) -> bool:
     """Whether we concluded that it must have happened, and nobody told us."""
     return execution.startswith(_INFERRED)
+
+
+def _is_cut(record: OrderRecord, order: VenueOrder) -> bool:
+    """Whether a venue calls an order filled of which it took only a part: Bybit makes a reduction
+    as small as its position. All that it filled is booked, and no more of it will come.
+    """
+    return ZERO < order.filled == record.filled < record.intent.quantity
 
 
 __all__ = ["Booking", "is_inferred"]
