@@ -73,6 +73,7 @@ class Booking:
         self._on_booked = on_booked
         self._known: set[ExecutionId] = set()
         self._buffer: list[StreamUpdate] | None = None
+        self._held: set[ExecutionId] = set()
         self.fills = 0
         # The newest execution that the venue told of; what we inferred is not one.
         self.last_fill_ns = 0
@@ -96,14 +97,12 @@ class Booking:
 
     def is_held(self, execution: ExecutionId) -> bool:
         """The stream has told of it already; it waits behind the reconciliation that runs."""
-        return any(
-            update.fill is not None and update.fill.execution_id == execution
-            for update in self._buffer or ()
-        )
+        return execution in self._held
 
     def release(self) -> None:
         """Apply what was buffered, in order, and go on live."""
         buffered, self._buffer = self._buffer or [], None
+        self._held.clear()
         for update in buffered:
             self.on_update(update)
 
@@ -111,6 +110,8 @@ class Booking:
         """One message of the private stream."""
         if self._buffer is not None:
             self._buffer.append(update)
+            if update.fill is not None:
+                self._held.add(update.fill.execution_id)
             return
         if update.fill is not None:
             self.book_fill(update.fill)

@@ -69,6 +69,9 @@ class OrderDesk:
         self._on_illegal = on_illegal
         self._records: dict[ClientOrderId, OrderRecord] = {}
         self._open: dict[ClientOrderId, OrderRecord] = {}
+        # By symbol: what is open, and every entry that is known, oldest first.
+        self._open_of: dict[Symbol, dict[ClientOrderId, None]] = {}
+        self._entries_of: dict[Symbol, dict[ClientOrderId, None]] = {}
         self._finals: deque[ClientOrderId] = deque()
         self._of_before: tuple[OrderRecord, ...] = ()
         self._entries_ns: deque[int] = deque()
@@ -81,8 +84,12 @@ class OrderDesk:
 
     def open_orders(self, symbol: Symbol | None = None) -> Iterator[OrderRecord]:
         """Orders that are not final; of one symbol, or all."""
-        for record in tuple(self._open.values()):
-            if symbol is None or record.intent.symbol == symbol:
+        if symbol is None:
+            yield from tuple(self._open.values())
+            return
+        for identifier in tuple(self._open_of.get(symbol, ())):
+            record = self._open.get(identifier)
+            if record is not None:
                 yield record
 
     def unresolved_symbols(self) -> frozenset[Symbol]:
@@ -125,9 +132,8 @@ class OrderDesk:
 
     def latest_entries(self, symbol: Symbol) -> Iterator[OrderRecord]:
         """Entries of a symbol, newest first."""
-        for record in reversed(tuple(self._records.values())):
-            if record.intent.symbol == symbol and record.intent.purpose is OrderPurpose.ENTRY:
-                yield record
+        for identifier in reversed(tuple(self._entries_of.get(symbol, ()))):
+            yield self._records[identifier]
 
     # --- changing -------------------------------------------------------------------------------
 
@@ -230,16 +236,27 @@ class OrderDesk:
 
     def _keep(self, record: OrderRecord) -> None:
         identifier = record.client_order_id
+        symbol = record.intent.symbol
+        if identifier not in self._records and record.intent.purpose is OrderPurpose.ENTRY:
+            self._entries_of.setdefault(symbol, {})[identifier] = None
         self._records[identifier] = record
         if not record.state.is_final:
             self._open[identifier] = record
+            self._open_of.setdefault(symbol, {})[identifier] = None
             return
         if self._open.pop(identifier, None) is not None:
+            self._open_of[symbol].pop(identifier, None)
             self._finals.append(identifier)
         while len(self._finals) > _FINAL_KEPT:
-            oldest = self._finals.popleft()
-            if oldest not in self._open:
-                self._records.pop(oldest, None)
+            self._forget(self._finals.popleft())
+
+    def _forget(self, identifier: ClientOrderId) -> None:
+        """One that ended long ago; not one that a late word has opened again."""
+        if identifier in self._open:
+            return
+        record = self._records.pop(identifier, None)
+        if record is not None:
+            self._entries_of.get(record.intent.symbol, {}).pop(identifier, None)
 
     def _event(
         self, kind: type[ev.OrderEvent], record: OrderRecord, codes: tuple[str, ...] = ()

@@ -225,12 +225,12 @@ class Reconciliation:
         second later, finds the same one.
         """
         found = []
+        positions = {one.symbol: one for one in snapshot.positions}
         for symbol, entry in snapshot.of_positions().items():
             first = suspects.get(symbol)
             if first is None or (first.ours, first.venue) != (entry.ours, entry.venue):
                 continue
-            position = next((one for one in snapshot.positions if one.symbol == symbol), None)
-            self._infer(entry, position)
+            self._infer(entry, positions.get(symbol))
             found.append(
                 Divergence(
                     kind=str(entry.kind.value),

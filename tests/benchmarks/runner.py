@@ -23,6 +23,7 @@ BENCHMARKS: Sequence[str] = (
     "journal_append",
     "intent_commit",
     "order_round_trip",
+    "reconciliation",
     "recover",
     "redis_replay",
     "outage_detect",

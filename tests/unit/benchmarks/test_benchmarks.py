@@ -18,7 +18,7 @@ _NEEDS_REDIS = frozenset({"redis_replay", "outage_detect", "resume"})
 
 @pytest.mark.timeout(120)
 @pytest.mark.allow_log("Redis is away|Redis stream:")
-@pytest.mark.allow_log("divergence")
+@pytest.mark.allow_log("divergence|adopted order")
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_benchmark_runs_and_says_what_the_contract_asks(name: str) -> None:
     if name in _NEEDS_REDIS and find_redis_server() is None:
