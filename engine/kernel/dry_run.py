@@ -1,11 +1,11 @@
 """A dry run: a real venue's contracts, clock and account are read, and every order is simulated.
 
-The books are the paper venue's, with the venue's own filters; entries, protective stops and the
-emergency stop act on them and are verified against them, and no port leads anywhere else. The real
-venue is behind connections that only read (`engine.venues.transport.read_only`); it is asked at the
-start, so that whatever would keep a live engine in standby does so here too, and never for its
-private stream. What its account holds is read every minute, to be shown beside the simulated books
-and never mixed with them.
+The books are the paper venue's, with the venue's own filters and marks; entries, protective stops
+and the emergency stop act on them and are verified against them, and no port leads anywhere else.
+The real venue is behind connections that only read (`engine.venues.transport.read_only`); it is
+asked at the start, so that whatever would keep a live engine in standby does so here too, and never
+for its private stream. What its account holds is read every minute, to be shown beside the
+simulated books and never mixed with them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 from engine.database import DatabaseWriter
 from engine.kernel.exchange_desk import ExchangeDesk
 from engine.kernel.paper_desk import PaperDesk
+from engine.kernel.public_market import PublicMarket
 from engine.model.config import PaperSection
 from engine.model.errors import VenueError
-from engine.model.ids import Symbol
-from engine.model.instrument import Instrument
 from engine.model.venue import WatchedAccount
 from engine.ports import Clock, FinalCheck
 from engine.runtime import Tasks
@@ -41,17 +40,13 @@ class DryRunDesk(PaperDesk):
         writer: DatabaseWriter,
         settings: PaperSection,
         final_check: FinalCheck,
+        public: PublicMarket,
         venue: ExchangeDesk,
         tasks: Tasks,
     ) -> None:
         """`venue` must have connections that only read. By `open_dry_run`."""
         super().__init__(
-            clock=clock,
-            writer=writer,
-            settings=settings,
-            final_check=final_check,
-            # Never raises: what the venue has not told yet keeps no exit of ours back.
-            contracts=venue.exit_instrument,
+            clock=clock, writer=writer, settings=settings, final_check=final_check, public=public
         )
         self._venue = venue
         self._tasks = tasks
@@ -66,13 +61,6 @@ class DryRunDesk(PaperDesk):
         """The real account as it was read last; None before the first answer."""
         return self._watched
 
-    def instrument(self, symbol: Symbol) -> Instrument:
-        """As the venue lists it now; Refused for one that it does not."""
-        return self._venue.instrument(symbol)
-
-    def exit_instrument(self, symbol: Symbol) -> Instrument:
-        return self._venue.exit_instrument(symbol)
-
     @property
     def receive_window_ms(self) -> int | None:
         """A live entry's, so that the gate judges the clock as it would there."""
@@ -82,7 +70,8 @@ class DryRunDesk(PaperDesk):
         return self._venue.clock_offset_ms()
 
     async def start(self) -> None:
-        """The real venue's clock, filters and account; raises what a read raises."""
+        """The real venue's contracts, clock and account; raises what a read raises."""
+        await super().start()
         await self._venue.start()
         if self._watched is None:
             await self._look()
@@ -115,6 +104,7 @@ async def open_dry_run(
     clock: Clock,
     settings: PaperSection,
     final_check: FinalCheck,
+    public: PublicMarket,
     venue: ExchangeDesk,
     tasks: Tasks,
 ) -> DryRunDesk:
@@ -126,6 +116,7 @@ async def open_dry_run(
         writer=writer,
         settings=settings,
         final_check=final_check,
+        public=public,
         venue=venue,
         tasks=tasks,
     )

@@ -6,7 +6,6 @@ exchange's contracts, which `start` reads, and by its marks where the streams ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,16 +32,15 @@ class PaperDesk(PaperVenue):
         settings: PaperSection,
         final_check: FinalCheck,
         public: PublicMarket | None = None,
-        contracts: Callable[[Symbol], Instrument] | None = None,
     ) -> None:
-        """By `open_paper`, which opens the writer. `contracts` never raises; without them those of
-        `public` hold, or the paper venue's own.
+        """By `open_paper`, which opens the writer. `public` is the exchange at whose prices it
+        deals.
         """
         super().__init__(
             clock=clock,
             writer=writer,
             settings=settings,
-            instrument=contracts or self.exit_instrument,
+            instrument=self.exit_instrument,
             final_check=final_check,
         )
         self.writer = writer

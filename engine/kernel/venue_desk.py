@@ -17,7 +17,7 @@ from engine.kernel.data_directory import DataDirectory
 from engine.kernel.dry_run import open_dry_run
 from engine.kernel.exchange_desk import ExchangeDesk
 from engine.kernel.paper_desk import open_paper
-from engine.kernel.public_market import open_public_market
+from engine.kernel.public_market import PublicMarket, open_public_market
 from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
 from engine.model.errors import require
@@ -174,14 +174,11 @@ async def open_venue(
             clock=needs.clock,
             settings=configuration.paper,
             final_check=needs.final_check,
-            public=open_public_market(
-                configuration=configuration,
-                clock=needs.clock,
-                tasks=needs.tasks,
-                open_connections=transport.connections,
-            )
-            if configuration.market.feed == "venue"
-            else None,
+            public=(
+                _public(configuration, needs, transport)
+                if configuration.market.feed == "venue"
+                else None
+            ),
         )
     require(key is not None, "an exchange without a key")
     assert key is not None
@@ -192,6 +189,7 @@ async def open_venue(
             clock=needs.clock,
             settings=configuration.paper,
             final_check=needs.final_check,
+            public=_public(configuration, needs, transport),
             venue=ExchangeDesk(
                 parts=_exchange(configuration, needs, key, reading),
                 clock=needs.clock,
@@ -204,6 +202,17 @@ async def open_venue(
         clock=needs.clock,
         tasks=needs.tasks,
         books_opened_ns=needs.books_opened_ns,
+    )
+
+
+def _public(
+    configuration: Configuration, needs: VenueNeeds, transport: VenueTransport
+) -> PublicMarket:
+    return open_public_market(
+        configuration=configuration,
+        clock=needs.clock,
+        tasks=needs.tasks,
+        open_connections=transport.connections,
     )
 
 
