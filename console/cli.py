@@ -36,6 +36,7 @@ from engine.kernel import (
     back_up_offline,
     build_kernel,
     database_findings,
+    exchange_key,
     forget_api_key,
     import_buffer,
     import_state,
@@ -113,14 +114,17 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "keys":
         set_up_logging(None, "warning")
         return run_key_command(arguments, _keys_door())
-    configuration = load_configuration(_config_path(arguments))
     data_dir = _data_dir(arguments)
+    if arguments.command == "panic":
+        set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
+        return _panic(arguments, data_dir)
+    configuration = load_configuration(_config_path(arguments))
     if arguments.command is None:
         return _console(configuration, data_dir)
     set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
     if arguments.command in RECORD_COMMANDS:
         return run_record_command(arguments, _records_door(configuration, data_dir))
-    handlers = {"status": _status, "panic": _panic, "policy": _policy, "order": _order}
+    handlers = {"status": _status, "policy": _policy, "order": _order}
     handler = handlers.get(arguments.command, _command)
     return handler(arguments, data_dir)
 
@@ -447,8 +451,7 @@ def _panic(arguments: argparse.Namespace, data_dir: Path) -> int:
             "panic", {"reason": reason, "scope": arguments.scope}, timeout_s=_ANSWER_S
         )
     except NoEngine:
-        result = offline_panic(data_dir, reason=reason, wait_s=arguments.wait, scope=scope)
-        return _answer(arguments, result)
+        return _answer(arguments, _panic_here(arguments, data_dir, reason))
     deadline = time.monotonic() + arguments.wait
     while _panic_unmet(result, scope) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
@@ -456,11 +459,35 @@ def _panic(arguments: argparse.Namespace, data_dir: Path) -> int:
             status = client.call("status", {}, timeout_s=_ANSWER_S)
         except NoEngine:
             # It went away in the middle of the stop: go on without it.
-            result = offline_panic(data_dir, reason=reason, wait_s=arguments.wait, scope=scope)
-            return _answer(arguments, result)
+            return _answer(arguments, _panic_here(arguments, data_dir, reason))
         result = {"state": status["state"], "emergency": status["emergency"]}
     unmet = _panic_unmet(result, scope)
     return _answer(arguments, {**result, "ok": not unmet, "unmet": unmet})
+
+
+def _panic_here(arguments: argparse.Namespace, data_dir: Path, reason: str) -> dict[str, Any]:
+    """Without an engine. A configuration that cannot be read keeps nobody from latching; whose
+    account is to be closed is then not known, which is said.
+    """
+    wrong = ""
+    try:
+        configuration = load_configuration(_config_path(arguments))
+    except (ConfigurationError, _Exit) as error:
+        configuration, wrong = Configuration(), str(error)
+    options = KernelOptions(configuration=configuration, data_dir=data_dir)
+    result = offline_panic(
+        data_dir,
+        reason=reason,
+        wait_s=arguments.wait,
+        scope=Scope(arguments.scope),
+        configuration=configuration,
+        find_key=lambda: exchange_key(options),
+    )
+    if not wrong:
+        return result
+    why = f"{wrong}; so only a paper account was looked for: check the exchange itself"
+    unmet = [{"condition": "configuration", "why": why}, *result["unmet"]]
+    return {**result, "ok": False, "unmet": unmet}
 
 
 def _panic_unmet(result: dict[str, Any], scope: Scope) -> list[dict[str, str]]:

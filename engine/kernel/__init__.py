@@ -12,7 +12,7 @@ from engine.kernel.kernel import Kernel
 from engine.kernel.offline_records import back_up_offline, read_audit, verify_audit
 from engine.kernel.options import KernelOptions, load_configuration
 from engine.kernel.self_check import database_findings, latch_findings
-from engine.kernel.stored_keys import forget_api_key, show_api_key, store_api_key
+from engine.kernel.stored_keys import exchange_key, forget_api_key, show_api_key, store_api_key
 
 __all__ = [
     "ImportRequest",
@@ -21,6 +21,7 @@ __all__ = [
     "back_up_offline",
     "build_kernel",
     "database_findings",
+    "exchange_key",
     "forget_api_key",
     "import_buffer",
     "import_state",

@@ -20,12 +20,20 @@ from engine.kernel.keys import (
     find_api_key,
     stored_text,
 )
+from engine.kernel.options import KernelOptions
 from engine.model.api_key import ApiKey
 from engine.model.errors import ConfigurationError, OperatorMessage, VaultUnavailable
 from engine.ports import KeyCabinet
 
 # A person at a terminal may be asked for the keyring's own password.
 _UNLOCK_S = 120.0
+
+
+async def exchange_key(options: KernelOptions) -> ApiKey:
+    """The key of the account that an engine with these options trades; ConfigurationError."""
+    name = options.configuration.venue.name
+    found = await find_api_key(os.environ, KeyringVault(), name, options.account)
+    return found.key
 
 
 def store_api_key(
@@ -86,4 +94,4 @@ def _unavailable(error: VaultUnavailable) -> OperatorMessage:
     )
 
 
-__all__ = ["forget_api_key", "show_api_key", "store_api_key"]
+__all__ = ["exchange_key", "forget_api_key", "show_api_key", "store_api_key"]

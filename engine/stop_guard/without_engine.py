@@ -1,19 +1,21 @@
-"""`offline_panic`: latch the data directory and flatten its paper account without an engine.
+"""`offline_panic`: latch the data directory and flatten its account without an engine.
 
-Order: the latch file first, whatever else is broken. Then the lock of the data directory decides
-who closes:
+Order: the latch file first, whatever else is broken. Then the account:
 
-- Nobody holds it: we take it, open the paper venue on `paper.db` with its last marks, and run the
-same stop as the engine would, under a raised fence. - An engine holds it and did not answer: its
-paper books are its own, so it has to close. It looks at the latch file every second on a thread
+- On paper, and in a dry run, whose orders live in the same books, the lock of the data directory
+decides. Nobody holds it: we take it, open the paper venue on `paper.db` with its last marks, and
+run the same stop as the engine would, under a raised fence. An engine holds it and did not answer:
+its paper books are its own, so it has to close. It looks at the latch file every second on a thread
 and trips by it; a frozen one does so when it wakes, before its loop can send anything else. We
-watch the file until it says flat, and take over should the engine die meanwhile. Two writers are
-no danger: each keeps the trips it finds in the file, and only a reset that names every trip arms
-it.
+watch the file until it says flat, and take over should the engine die meanwhile.
+- Live, the account is at the exchange. An engine that holds the lock has a second to close by
+itself; after that, or when there is none, the same stop runs here, over connections of our own.
+Both closing at once does no harm, since everything sent is a cancel or reduce-only.
 
-A pause of the closing is honoured: positions stay and are listed. The fills that closing made are
-booked by the next start, which asks the venue. Blocks until flat or `wait_s` real seconds have
-passed. Fails only in its answer: whatever cannot be done is listed in `unmet`.
+Two writers of the latch file are no danger: each keeps the trips it finds, and only a reset that
+names every trip arms it. A pause of the closing is honoured: positions stay and are listed. The
+fills that closing made are booked by the next start, which asks the venue. Blocks until flat or
+`wait_s` real seconds have passed. Fails only in its answer: whatever cannot be done is in `unmet`.
 """
 
 from __future__ import annotations
@@ -21,34 +23,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.database import DatabaseWriter, DataDirLock
+from engine.database import DataDirLock
 from engine.emergency_stop import (
     EmergencyStop,
     KnownAccount,
     StopHooks,
     StopIdentity,
-    StopVenue,
 )
 from engine.latch import LatchFile, LatchState, LatchTrip, StopState
+from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
 from engine.model.emergency import EmergencySnapshot, EmergencyState, Scope, TripSource
-from engine.model.errors import DataDirectoryInUse, EngineError
+from engine.model.errors import ConfigurationError, DataDirectoryInUse, EngineError
 from engine.model.events import Event
-from engine.model.instrument import paper_instrument
-from engine.model.reasons import Reason, ReasonCode
 from engine.model.values import plain
-from engine.model.venue import Approved
 from engine.ports import Clock
 from engine.runtime import IdSource, SystemClock
-from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
+from engine.stop_guard.accounts import ExchangeAccount, PaperAccount, StoppableAccount
+from engine.venues.exchange import network
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.05
+# How long an engine that may still be there has for a live account before we close it too.
+_ENGINE_MAY_CLOSE_S = 1.0
+FindKey = Callable[[], Awaitable[ApiKey]]
 Unmet = list[dict[str, str]]
+
+
+async def _no_key() -> ApiKey:
+    raise ConfigurationError("", "nobody has said where its key is")
 
 
 class _Log:
@@ -65,8 +73,12 @@ def offline_panic(
     wait_s: float = 60.0,
     scope: Scope = Scope.NODE,
     configuration: Configuration | None = None,
+    find_key: FindKey = _no_key,
 ) -> dict[str, Any]:
     """Latch and flatten; the answer has the shape that `seawall panic --json` prints.
+
+    `find_key` is asked for the exchange's key when the configuration is live; it raises
+    ConfigurationError where there is none.
 
     `ok` is true when the account is flat by the venue's own books. With scope desk it is never
     true: from here nobody but this node can be stopped; the engine tells the desk when it starts.
@@ -77,6 +89,7 @@ def offline_panic(
         wait_s=wait_s,
         scope=scope,
         configuration=configuration or Configuration(),
+        find_key=find_key,
         clock=SystemClock(),
     )
     return asyncio.run(panic.run())
@@ -93,8 +106,10 @@ class _Panic:
         wait_s: float,
         scope: Scope,
         configuration: Configuration,
+        find_key: FindKey,
         clock: Clock,
     ) -> None:
+        self._find_key = find_key
         self._data_dir = data_dir
         self._reason = reason
         self._wait_s = wait_s
@@ -111,6 +126,8 @@ class _Panic:
         self._deadline_ns = self._clock.monotonic_ns() + round(self._wait_s * 1_000_000_000)
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         not_latched = [*self._write_latch(), *self._not_told()]
+        if self._configuration.engine.mode == "live":
+            return _with(await self._stop_live(), not_latched)
         while True:
             try:
                 self._lock.acquire()
@@ -199,23 +216,60 @@ class _Panic:
             return False
         return True
 
+    # --- Live -----------------------------------------------------------------------------------
+
+    async def _stop_live(self) -> dict[str, Any]:
+        """Close at the exchange, unless an engine is quicker."""
+        try:
+            self._lock.acquire()
+        except DataDirectoryInUse:
+            state = await self._engine_closes()
+            if state is not None:
+                return _answer(_from_file(state), [])
+        try:
+            return await self._close_live()
+        finally:
+            self._lock.release()
+
+    async def _engine_closes(self) -> LatchState | None:
+        until_ns = self._clock.monotonic_ns() + round(_ENGINE_MAY_CLOSE_S * 1_000_000_000)
+        while self._clock.monotonic_ns() < until_ns:
+            state = self._latch.read()
+            if state.state is StopState.FLAT and not state.damage:
+                return state
+            await self._clock.sleep(_LOOK_S)
+        return None
+
+    async def _close_live(self) -> dict[str, Any]:
+        found = self._latch.read()
+        name = self._configuration.venue.name
+        try:
+            key = await self._find_key()
+        except ConfigurationError as error:
+            why = f"{name} cannot be asked to close anything: {error}"
+            return _answer(_from_file(found), [{"condition": "flat", "why": why}])
+        account = ExchangeAccount(
+            configuration=self._configuration,
+            key=key,
+            transport=network(self._clock),
+            clock=self._clock,
+        )
+        return await self._flatten(account, found)
+
     # --- No engine ------------------------------------------------------------------------------
 
     async def _close_here(self) -> dict[str, Any]:
-        """Open the venue's books and run the stop on them."""
+        """Open the paper venue's books and run the stop on them."""
         found = self._latch.read()
         books = self._data_dir / "paper.db"
         if not books.exists():
             return self._without_books(found, books)
-        writer = DatabaseWriter(path=books, migrations=PAPER_MIGRATIONS)
+        account = PaperAccount(books=books, configuration=self._configuration, clock=self._clock)
         try:
-            await writer.open()
-            return await self._flatten(writer, found)
+            return await self._flatten(account, found)
         except EngineError as error:
             why = f"the paper venue's books cannot be opened: {error}"
             return _answer(_from_file(found), [{"condition": "flat", "why": why}])
-        finally:
-            await writer.close()
 
     def _without_books(self, found: LatchState, books: Path) -> dict[str, Any]:
         if (self._data_dir / "state.db").exists():
@@ -228,19 +282,19 @@ class _Panic:
             _log.warning("the latch file could not be written: %s", error)
         return _answer({**_from_file(found), "positions_open": 0, "orders_open": 0}, [])
 
-    async def _flatten(self, writer: DatabaseWriter, found: LatchState) -> dict[str, Any]:
-        venue = PaperVenue(
-            clock=self._clock,
-            writer=writer,
-            settings=self._configuration.paper,
-            instrument=paper_instrument,
-            final_check=_no_entry,
-        )
-        await venue.start()
+    async def _flatten(self, account: StoppableAccount, found: LatchState) -> dict[str, Any]:
+        try:
+            await account.open()
+            shot = await self._stop(account, found)
+        finally:
+            await account.close()
+        return _answer(_from_snapshot(shot), _not_flat(shot))
+
+    async def _stop(self, account: StoppableAccount, found: LatchState) -> EmergencySnapshot:
         stop = EmergencyStop(
-            venue=StopVenue(exits=venue, reads=venue, streams=venue),
+            venue=account.venue,
             # Our own books stay closed: what is open is asked of the venue.
-            account=KnownAccount(exposures=tuple, instrument=paper_instrument),
+            account=KnownAccount(exposures=tuple, instrument=account.instrument),
             latch=self._latch,
             identity=StopIdentity(
                 node=self._configuration.node.name,
@@ -255,21 +309,15 @@ class _Panic:
         stop.restore(found)
         try:
             await self._until_flat(stop)
-            shot = stop.snapshot()
+            return stop.snapshot()
         finally:
             await stop.aclose()
-            await venue.close()
-        return _answer(_from_snapshot(shot), _not_flat(shot))
 
     async def _until_flat(self, stop: EmergencyStop) -> None:
         while self._clock.monotonic_ns() < self._deadline_ns:
             if stop.snapshot().state is EmergencyState.FLAT:
                 return
             await self._clock.sleep(_LOOK_S)
-
-
-def _no_entry(_: Approved) -> tuple[Reason, ...]:
-    return (Reason(code=ReasonCode.LATCHED, detail="the emergency stop"),)
 
 
 # --- The answer ---------------------------------------------------------------------------------
@@ -358,4 +406,4 @@ def _not_flat(shot: EmergencySnapshot) -> Unmet:
     return unmet
 
 
-__all__ = ["offline_panic"]
+__all__ = ["FindKey", "offline_panic"]
