@@ -29,6 +29,7 @@ from engine.execution.order_desk import OrderDesk
 from engine.execution.recorder import announce
 from engine.model.events import ExecutionDivergence, PositionsReconciled
 from engine.model.ids import ClientOrderId, ExecutionId, Symbol
+from engine.model.limits import LEDGER_TOLERANCE
 from engine.model.orders import Fill, OrderState, OrderTrigger
 from engine.model.values import ZERO, Side, plain
 from engine.model.venue import VenueOrder, VenuePosition
@@ -305,11 +306,14 @@ class Reconciliation:
     # --- the balance, and what is told -----------------------------------------------------------
 
     async def _compare_balance(self, differences: list[Difference]) -> None:
-        """Our ledger against the venue's wallet; a gap counts when two runs find the same."""
+        """Our ledger against the venue's wallet; a gap beyond rounding counts when two runs find
+        the same.
+        """
         theirs = (await self._ask(self._reads.balance())).balance
         ours = self._ledger.account().balance
         # A fill on its way explains a gap; the next run will tell.
-        gap = "" if ours == theirs or differences else f"ours {ours:f}, the venue's {theirs:f}"
+        is_equal = abs(ours - theirs) <= LEDGER_TOLERANCE
+        gap = "" if is_equal or differences else f"ours {ours:f}, the venue's {theirs:f}"
         self.balance_gap = gap if gap == self._gap_before else ""
         self._gap_before = gap
 

@@ -425,6 +425,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         f"{_HELD} Until the books are reconciled.",
         "Check the time service; was the machine asleep?",
     ),
+    _row(
+        "CLOCK_OFFSET",
+        2,
+        "The venue's clock is far from ours",
+        f"{_HELD} Exits and stops go on, dated by the venue's clock.",
+        "Check the time service of this machine.",
+    ),
     _with(
         _row(
             "LOOP_FROZEN",

@@ -178,6 +178,9 @@ class AlarmWatch:
             "POLICY_CONFLICT",
             "" if conflict is None else f"{len(conflict.fields)} fields differ, of nodes {sides}",
         )
+        offset_ms, window_ms = parts.venue.clock_offset_ms(), parts.venue.receive_window_ms
+        far = offset_ms is not None and window_ms is not None and abs(offset_ms) > window_ms / 2
+        self._state("CLOCK_OFFSET", f"{offset_ms or 0:+.0f} ms" if far else "")
         connected = parts.venue.is_connected()
         self._state("VENUE_STREAM_DOWN", "" if connected else "not connected")
         self._keyed("MARKET_STREAM_DOWN", parts.market.streams_down())

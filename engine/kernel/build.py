@@ -180,7 +180,7 @@ class _Builder(Foundations):
                 bus=self.bus,
                 redis=self.redis,
                 desk_unread=self.desk_emergency.unread_why,
-                streams=self.venue.streams,
+                venue=self.venue,
                 loop_lag=self.loop_lag,
                 clock_jump=self.clock_jump,
                 store_health=lambda: (writer.healthy, writer.last_error, writer.lag_s),

@@ -20,7 +20,13 @@ from engine.model.ids import ClientOrderId, Symbol
 from engine.model.instrument import Instrument, paper_instrument
 from engine.model.orders import Fill
 from engine.model.values import Side
-from engine.model.venue import VenueBalance, VenueOrder, VenuePosition, WatchedAccount
+from engine.model.venue import (
+    VenueBalance,
+    VenueOrder,
+    VenuePosition,
+    WalletMovement,
+    WatchedAccount,
+)
 from engine.ports import AccountReads, Clock, Exits, OrderEntry, Streams
 from engine.runtime import Tasks, within
 from engine.venues.exchange import ExchangeParts
@@ -145,6 +151,15 @@ class ExchangeDesk:
         return self._parts.rest.venue_now_ms() * _NS_PER_MS
 
     # --- books -----------------------------------------------------------------------------------
+
+    @property
+    def books_opened_ns(self) -> int:
+        return self._reads.opened_ns
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet since a time, oldest first; nothing of before our books."""
+        since_ns = max(since_ns, self._reads.opened_ns)
+        return await self._parts.venue.movements(since_ns=since_ns)
 
     def open_books(self, opened_ns: int) -> None:
         """From this time on its executions are ours."""

@@ -48,7 +48,9 @@ class FirstBooks:
             await parts.clock.sleep(_SETTLED_S)
             balance = (await reads.balance()).balance
             since_ns = opened_ns - _BEFORE_NS
-            if not await reads.executions(since_ns=since_ns):
+            if await reads.executions(since_ns=since_ns):
+                continue
+            if not await parts.venue.movements(since_ns=since_ns):
                 break
         else:
             raise NotExecuted("the account is traded elsewhere: its wallet does not stand still")

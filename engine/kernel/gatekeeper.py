@@ -16,6 +16,7 @@ from engine.execution import ExecutionService, SizedEntry
 from engine.health import ClockJumpDetector, LoopLagMonitor
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
+from engine.kernel.venue_desk import VenueDesk
 from engine.model.errors import Refused
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
@@ -27,7 +28,7 @@ from engine.model.values import ZERO
 from engine.model.venue import Approved
 from engine.policy import PolicyStore
 from engine.portfolio import Ledger
-from engine.ports import Clock, LatchView, Streams
+from engine.ports import Clock, LatchView
 from engine.redis_link import RedisLink
 from engine.risk import (
     DrawdownBreaker,
@@ -64,7 +65,7 @@ class InfrastructureParts:
     redis: RedisLink
     # Why the desk's trips are not known as of now, or "".
     desk_unread: Callable[[], str]
-    streams: Streams
+    venue: VenueDesk
     loop_lag: LoopLagMonitor
     clock_jump: ClockJumpDetector
     store_health: Callable[[], tuple[bool, str, float]]
@@ -131,7 +132,7 @@ class Gatekeeper:
             store_healthy=healthy and execution.recorder.is_healthy,
             store_why=store_why,
             store_lag_s=store_lag_s,
-            venue_stream_connected=parts.streams.is_connected(),
+            venue_stream_connected=parts.venue.is_connected(),
             venue_gap_unread=not execution.venue_watch.is_current,
             market_streams_down=self._market.streams_down(),
             bus_saturated=saturated,
@@ -140,6 +141,8 @@ class Gatekeeper:
             else "",
             loop_lag_ms=parts.loop_lag.current_ms(),
             clock_jump=parts.clock_jump.reason(),
+            clock_offset_ms=parts.venue.clock_offset_ms(),
+            receive_window_ms=parts.venue.receive_window_ms,
             market_age_s=self._market.ages_s(),
             drawdown_state=risk.breaker.state,
             drawdown=risk.breaker.drawdown,

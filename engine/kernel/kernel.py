@@ -23,10 +23,13 @@ from engine.kernel.snapshot_maker import RECENT_ORDERS
 from engine.kernel.standing import NEEDS_START
 from engine.kernel.state_loss import StateLoss
 from engine.kernel.summary import digest, run_summary
+from engine.kernel.wallet_keeper import WalletKeeper
 from engine.model.errors import StoreError, VenueError
 from engine.model.events import RecoveryStep
+from engine.model.limits import LEDGER_TOLERANCE
 from engine.model.orders import OrderKind, OrderRecord, OrderState
 from engine.model.snapshots import EngineState
+from engine.model.values import ZERO
 from engine.redis_link import LINK_FAULTS
 from engine.runtime import SimClock, cancel_and_wait
 
@@ -60,6 +63,7 @@ class Kernel:
         self._started = False
         self._alarm_watch = AlarmWatch(parts=parts)
         self._books = FirstBooks(parts=parts)
+        self._wallet = WalletKeeper(parts=parts)
         self._standby_why = ""
         self._failed = ("", "")
         # What went wrong inside this process; a run with any is not ok.
@@ -160,7 +164,9 @@ class Kernel:
         return await self._asked(venue.start, self._books.open, venue.listen)
 
     async def _reconcile(self) -> bool:
-        return await self._asked(self._parts.execution.reconciliation.run, self._books.settle)
+        return await self._asked(
+            self._wallet.run, self._parts.execution.reconciliation.run, self._books.settle
+        )
 
     async def _asked(self, *questions: Callable[[], Awaitable[object]]) -> bool:
         """Whether the venue answered them all; what it did not say is the reason of standby."""
@@ -210,6 +216,7 @@ class Kernel:
             spawn("policy of the desk", parts.desk_policy.follow(), forever=True)
             spawn("policy of the desk, asked", parts.desk_policy.ask(), forever=True)
         spawn("marks", parts.mark_watch.run(), forever=True)
+        spawn("wallet", self._wallet.watch(), forever=True)
         spawn("backups", parts.backups.run(), forever=True)
         spawn("retention", self._retention().run(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)
@@ -354,19 +361,23 @@ class Kernel:
         return {"from_ns": from_ns, "to_ns": until_ns, "entries_sent": sent}
 
     async def _books_equal_the_venues(self) -> bool:
-        """Positions and balance are the venue's own, to the last decimal.
+        """Positions and balance are the venue's own: simulated books to the last decimal, an
+        exchange's balance but for its rounding.
 
         A fill may fall between the reads while the engine trades: they differ only when they go on
         differing.
         """
         parts = self._parts
+        is_live = parts.options.effective.engine.mode == "live"
+        tolerance = LEDGER_TOLERANCE if is_live else ZERO
         for attempt in range(_COMPARE_TRIES):
             if attempt:
                 await parts.clock.sleep(_COMPARE_AGAIN_S)
             theirs = {entry.symbol: entry.quantity for entry in await parts.venue.reads.positions()}
             balance = (await parts.venue.reads.balance()).balance
             ours = {entry.symbol: entry.quantity for entry in parts.ledger.positions()}
-            if theirs == ours and balance == parts.ledger.account().balance:
+            gap = abs(balance - parts.ledger.account().balance)
+            if theirs == ours and gap <= tolerance:
                 return True
             _log.info("our books %s are not the venue's %s, try %d", ours, theirs, attempt + 1)
         _log.error("our books differ from the venue's")

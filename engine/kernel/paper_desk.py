@@ -14,7 +14,7 @@ from engine.kernel.public_market import PublicMarket
 from engine.model.config import PaperSection
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument, paper_instrument
-from engine.model.venue import WatchedAccount
+from engine.model.venue import WalletMovement, WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
 
@@ -102,6 +102,14 @@ class PaperDesk(PaperVenue):
 
     def now_ns(self) -> int:
         return self._clock.now_ns()
+
+    @property
+    def books_opened_ns(self) -> int:
+        return 0
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """Only trades move this wallet."""
+        return ()
 
     def open_books(self, opened_ns: int) -> None:
         """Both books begin together, with the capital of the configuration."""

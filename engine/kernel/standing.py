@@ -1,5 +1,5 @@
-"""Names of what outlives a restart (table `standing`): what an operator said, whose the books are
-and when those of an account began, by its venue's clock.
+"""Names of what outlives a restart (table `standing`): what an operator said, whose the books are,
+when those of an account began (by its venue's clock), and how far its wallet's movements are booked.
 """
 
 from __future__ import annotations
@@ -9,5 +9,6 @@ HALTED = "halted"
 REDUCE_ONLY = "reduce_only"
 BOOKS_OPENED = "books_opened_ns"
 BOOKS_OF = "books_of"
+WALLET_SEEN = "wallet_seen"
 
-__all__ = ["BOOKS_OF", "BOOKS_OPENED", "HALTED", "NEEDS_START", "REDUCE_ONLY"]
+__all__ = ["BOOKS_OF", "BOOKS_OPENED", "HALTED", "NEEDS_START", "REDUCE_ONLY", "WALLET_SEEN"]

@@ -438,6 +438,9 @@ RULES: Mapping[str, Rule] = {
         " day begins with the first one of it",
         Rebuilding.equity,
     ),
+    "account.wallet.moved": Rule(
+        "the venue's own list is read again from where the older database stood"
+    ),
     "risk.governor.changed": Rule(
         "a higher rung holds again; a lower one is worked out anew", Rebuilding.governor
     ),

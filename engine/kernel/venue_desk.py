@@ -24,7 +24,7 @@ from engine.model.errors import require
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
 from engine.model.values import Side
-from engine.model.venue import WatchedAccount
+from engine.model.venue import WalletMovement, WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.runtime import Chance, Tasks
 from engine.venues.exchange import (
@@ -128,6 +128,15 @@ class VenueDesk(Protocol):
 
     def now_ns(self) -> int:
         """The venue's time."""
+        ...
+
+    @property
+    def books_opened_ns(self) -> int:
+        """The venue's time at which our books begin; 0 while they have not."""
+        ...
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet beside trades since a time, oldest first."""
         ...
 
     def open_books(self, opened_ns: int) -> None:

@@ -317,6 +317,23 @@ class AccountEquityUpdated(Event, frozen=True, kw_only=True):
     drawdown: Decimal
 
 
+class WalletMoved(Event, frozen=True, kw_only=True):
+    """Funding (`funding`), a deposit or withdrawal (`transfer`), or what else the venue put into
+    the wallet or took (`other`); `amount` is positive when it grew, `detail` the venue's own word.
+    """
+
+    TYPE: ClassVar[str] = "account.wallet.moved"
+    DURABLE: ClassVar[bool] = True
+    CLASS: ClassVar[int] = 1
+
+    movement_id: str
+    kind: str
+    currency: str
+    amount: Decimal
+    symbol: Symbol | None = None
+    detail: str = ""
+
+
 # --- risk ----------------------------------------------------------------------------------------
 
 
@@ -678,6 +695,7 @@ ALL_EVENTS: tuple[type[Event], ...] = (
     PositionClosed,
     PositionForceClosed,
     AccountEquityUpdated,
+    WalletMoved,
     DrawdownSoftBreach,
     DrawdownHardBreach,
     CircuitBreakerTriggered,
@@ -812,6 +830,7 @@ __all__ = [
     "TradeClosed",
     "TradeEvent",
     "TradeOpened",
+    "WalletMoved",
     "decode",
     "payload",
     "payloads",

@@ -6,6 +6,8 @@ missing. Sizes are items unless the name says otherwise; times end in their unit
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 # --- event bus: full → BusSaturated at once for emit(), after PUBLISH_WAIT_S for publish(). Market
 # ticks are conflated per symbol and are the only thing ever dropped.
 BUS_CAPACITY = 10_000
@@ -97,6 +99,9 @@ STOP_WATCH_SLOW_S = 60.0
 
 # --- health of the loop.
 LOOP_LAG_GATE_MS = 250.0
+
+# --- books: a venue rounds what an execution realised, we do not; in account currency.
+LEDGER_TOLERANCE = Decimal("0.01")
 
 # --- console: alarm strip and log views drop the oldest and count.
 CONSOLE_ALARMS_MAX = 500

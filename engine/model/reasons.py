@@ -30,6 +30,7 @@ class ReasonCode(StrEnum):
     BUS_SATURATED = "bus_saturated"
     LOOP_LAG = "loop_lag"
     CLOCK_JUMP = "clock_jump"
+    CLOCK_OFFSET = "clock_offset"
     DRAWDOWN_SOFT = "drawdown_soft"
     DRAWDOWN_HARD = "drawdown_hard"
     DRAWDOWN_UNKNOWN = "drawdown_unknown"

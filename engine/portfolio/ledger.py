@@ -313,6 +313,11 @@ class Ledger:
     # --- views -----------------------------------------------------------------------------------
 
     @property
+    def currency(self) -> str:
+        """Everything here is in it."""
+        return self._currency
+
+    @property
     def equity(self) -> Decimal:
         return self._equity
 

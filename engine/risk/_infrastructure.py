@@ -79,6 +79,21 @@ def infrastructure_reasons(facts: GateFacts, profile: Profile) -> Iterator[Reaso
         )
     if facts.clock_jump:
         yield Reason(code=ReasonCode.CLOCK_JUMP, detail=facts.clock_jump)
+    yield from _clock_offset_reasons(facts)
+
+
+def _clock_offset_reasons(facts: GateFacts) -> Iterator[Reason]:
+    """Requests are dated by the venue's clock; one that is far off ours is not to be trusted."""
+    if facts.receive_window_ms is None:
+        return
+    if facts.clock_offset_ms is None:
+        yield Reason(code=ReasonCode.CLOCK_OFFSET, detail="the venue's clock was not compared yet")
+    elif abs(facts.clock_offset_ms) > facts.receive_window_ms / 2:
+        yield Reason(
+            code=ReasonCode.CLOCK_OFFSET,
+            detail=f"the venue's clock is {facts.clock_offset_ms:+.0f} ms from ours, "
+            f"at most {facts.receive_window_ms / 2:.0f} ms",
+        )
 
 
 def _redis_reasons(facts: GateFacts) -> Iterator[Reason]:

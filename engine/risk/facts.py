@@ -75,6 +75,10 @@ class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     bus_why: str = ""
     loop_lag_ms: float = 0.0
     clock_jump: str = ""
+    # How far the venue's clock is ahead of ours, and how old an entry may be when it arrives; None
+    # where both are one, or nothing was measured yet.
+    clock_offset_ms: float | None = None
+    receive_window_ms: int | None = None
     market_age_s: Mapping[Symbol, float] = {}
     # Risk measures.
     drawdown_state: DrawdownState = DrawdownState.UNKNOWN

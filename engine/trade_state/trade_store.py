@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -175,15 +175,21 @@ class TradeStore:
         *,
         positions: Iterable[PositionRecord] = (),
         trades: Iterable[TradeRecord] = (),
+        standing: Mapping[str, str] | None = None,
     ) -> asyncio.Future[None]:
-        """Funding, a transfer, a re-base: totals, with the positions and trades they touch."""
+        """Funding, a transfer, a re-base: totals, with the positions and trades they touch, and
+        with what must be remembered of it.
+        """
         touched, of_trades = tuple(positions), tuple(trades)
+        remembered = dict(standing or {})
 
         def change(connection: sqlite3.Connection) -> None:
             for position in touched:
                 changes.put_position(connection, position)
             for trade in of_trades:
                 changes.put_trade(connection, trade)
+            for name, value in remembered.items():
+                changes.put_standing(connection, name, value)
             changes.put_totals(connection, totals)
 
         return self._change(change, events)

@@ -16,6 +16,7 @@ from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
+from engine.model.venue import WalletMovement
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.runtime import Chance, Tasks
 from engine.venues.binance.addresses import binance_addresses
@@ -59,6 +60,10 @@ class ExchangeVenue(OrderEntry, Exits, AccountReads, Streams, Protocol):
 
     def instrument(self, symbol: Symbol) -> Instrument:
         """Refused for one that is not traded."""
+        ...
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet since a time, oldest first."""
         ...
 
 

@@ -36,6 +36,7 @@ from engine.model.venue import (
     VenueBalance,
     VenueOrder,
     VenuePosition,
+    WalletMovement,
 )
 from engine.ports import Clock, FinalCheck, Streams
 from engine.runtime import within
@@ -348,6 +349,10 @@ class BinanceVenue:
     async def balance(self) -> VenueBalance:
         """The wallet balance."""
         return await self._account.balance()
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """What changed the wallet since a time, oldest first."""
+        return await self._account.movements(since_ns=since_ns)
 
     # --- Streams ---------------------------------------------------------------------------------
 

@@ -79,6 +79,8 @@ ROWS: list[tuple[ReasonCode, dict[str, Any], dict[str, Any], dict[str, Any]]] = 
     (C.BUS_SATURATED, {"bus_saturated": True}, {}, {}),
     (C.LOOP_LAG, {"loop_lag_ms": 251.0}, {}, {}),
     (C.CLOCK_JUMP, {"clock_jump": "the clock jumped by 3.2 s"}, {}, {}),
+    (C.CLOCK_OFFSET, {"receive_window_ms": 1000, "clock_offset_ms": None}, {}, {}),
+    (C.CLOCK_OFFSET, {"receive_window_ms": 1000, "clock_offset_ms": -501.0}, {}, {}),
     (C.DRAWDOWN_SOFT, {"drawdown_state": DrawdownState.SOFT, "drawdown": D("0.046")}, {}, {}),
     (C.DRAWDOWN_SOFT, {"drawdown": D("0.05")}, {}, {}),
     (C.DRAWDOWN_HARD, {"drawdown_state": DrawdownState.HARD, "drawdown": D("0.099")}, {}, {}),
