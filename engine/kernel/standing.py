@@ -1,5 +1,5 @@
 """Names of what outlives a restart (table `standing`): what an operator said, whose the books are,
-when those of an account began (by its venue's clock), and how far its wallet's movements are booked.
+when those of an account began (by the venue's clock), how far its wallet's movements are booked.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class VenueSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     alone.
     """
 
-    name: Literal["binance"] = "binance"
+    name: Literal["binance", "bybit"] = "binance"
     environment: Literal["testnet", "live"] = "testnet"
     rest_url: str = ""
     stream_url: str = ""
