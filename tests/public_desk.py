@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from engine.kernel import build_kernel
 from engine.kernel.headless import hold_time_for
@@ -26,13 +27,14 @@ from engine.ports import Clock
 from engine.runtime import SimClock, Tasks, run_simulated
 from tests.desk import BTC, ETH, START_NS, Desk
 from tests.simulators.binance import BinanceExchange
+from tests.simulators.bybit import BybitExchange
 from tests.simulators.exchange import Exchange, Settings
 from tests.simulators.faults import FaultRule
 from tests.simulators.in_memory_transport import InMemoryConnections, Line, in_memory_sockets
 
 __all__ = ["PublicDesk", "public_story"]
 
-_EXCHANGES: Mapping[str, type[Exchange]] = {"binance": BinanceExchange}
+_EXCHANGES: Mapping[str, type[Exchange]] = {"binance": BinanceExchange, "bybit": BybitExchange}
 
 
 class PublicDesk(Desk):
@@ -106,12 +108,14 @@ class PublicDesk(Desk):
 def public_story(
     **options: Any,
 ) -> Callable[[Callable[[PublicDesk], Awaitable[None]]], Callable[..., None]]:
-    """Make a test of a story; `options` are the desk's, and `start=False` leaves it unopened."""
+    """Make a test of a story, once on each venue; `options` are the desk's, and `start=False`
+    leaves it unopened.
+    """
     start = options.pop("start", True)
 
     def wrap(tell: Callable[[PublicDesk], Awaitable[None]]) -> Callable[..., None]:
-        async def play(clock: SimClock, folder: Path) -> None:
-            desk = PublicDesk(clock=clock, folder=folder, **options)
+        async def play(clock: SimClock, folder: Path, venue: str) -> None:
+            desk = PublicDesk(clock=clock, folder=folder, venue=venue, **options)
             desk.open_exchange()
             try:
                 if start:
@@ -123,11 +127,12 @@ def public_story(
                 await desk.close()
                 await desk.close_exchange()
 
-        def test(tmp_path: Path) -> None:
-            run_simulated(lambda clock: play(clock, tmp_path), start_ns=START_NS)
+        def test(tmp_path: Path, venue: str) -> None:
+            run_simulated(lambda clock: play(clock, tmp_path, venue), start_ns=START_NS)
 
         functools.update_wrapper(test, tell)
         del test.__wrapped__  # type: ignore[attr-defined]  # Its signature is not the test's.
-        return test
+        both: Callable[..., None] = pytest.mark.parametrize("venue", sorted(_EXCHANGES))(test)
+        return both
 
     return wrap

@@ -17,7 +17,7 @@ from engine.kernel.data_directory import DataDirectory
 from engine.kernel.dry_run import open_dry_run
 from engine.kernel.exchange_desk import ExchangeDesk
 from engine.kernel.paper_desk import open_paper
-from engine.kernel.public_market import PublicMarket, open_public_market
+from engine.kernel.public_market import PublicMarket
 from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
 from engine.model.errors import require
@@ -217,11 +217,8 @@ async def open_venue(
 def _public(
     configuration: Configuration, needs: VenueNeeds, transport: VenueTransport
 ) -> PublicMarket:
-    return open_public_market(
-        configuration=configuration,
-        clock=needs.clock,
-        tasks=needs.tasks,
-        open_connections=transport.connections,
+    return PublicMarket(
+        configuration=configuration, transport=transport, clock=needs.clock, tasks=needs.tasks
     )
 
 

@@ -26,7 +26,6 @@ from engine.health import AlarmDesk
 from engine.kernel.market_hub import MarketHub
 from engine.kernel.mode import ModeKeeper
 from engine.kernel.options import KernelOptions
-from engine.kernel.public_market import open_venue_feed, symbols_of
 from engine.kernel.storage import Storage
 from engine.kernel.venue_desk import VenueDesk, VenueTransport
 from engine.market import ReplayFeed, SimulatedFeed
@@ -57,6 +56,7 @@ from engine.runtime import (
     Stamper,
     Tasks,
 )
+from engine.venues.public import open_venue_feed
 
 _log = logging.getLogger(__name__)
 GOVERNOR = "governor"
@@ -105,13 +105,15 @@ def feed(
     tasks: Tasks,
     transport: VenueTransport,
 ) -> MarketFeed:
+    symbols = tuple(Symbol(name) for name in configuration.market.symbols)
     if configuration.market.feed == "venue":
         return open_venue_feed(
-            configuration=configuration,
+            configuration.venue,
+            symbols=symbols,
             clock=clock,
             chance=Chance(seed=configuration.market.seed, name="feed"),
             tasks=tasks,
-            open_socket=transport.open_socket,
+            transport=transport,
         )
     if configuration.market.feed == "replay":
         return ReplayFeed(
@@ -122,7 +124,7 @@ def feed(
         )
     return SimulatedFeed(
         clock=clock,
-        symbols=symbols_of(configuration),
+        symbols=symbols,
         seed=configuration.market.seed,
         scenario=configuration.market.scenario,
         start_prices=venue.last_marks(),

@@ -2,8 +2,8 @@
 
 For whoever may act on a real account: the kernel, and the stop without an engine. Nothing is sent
 and no connection is opened here; `parts.venue.start`, `parts.stream.start` and
-`parts.connections.keep_warm` are the owner's to call. Rule of the place: this is the one module
-that knows more than one adapter.
+`parts.connections.keep_warm` are the owner's to call. Rule of the place: this module
+and `public` are the ones that know more than one adapter.
 """
 
 from __future__ import annotations

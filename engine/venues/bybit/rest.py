@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from engine.model.api_key import ApiKey
-from engine.model.errors import NotExecuted, VenueError
+from engine.model.errors import NotExecuted, VenueError, require
 from engine.ports import Clock
 from engine.venues.bybit import requests
 from engine.venues.bybit.decoding import Undecodable
@@ -43,19 +43,25 @@ T = TypeVar("T")
 
 
 class BybitRest:
-    """Calls endpoints with one key."""
+    """Calls endpoints with one key, or without one those that need none."""
 
     def __init__(
-        self, *, clock: Clock, key: ApiKey, connections: Connections, limits: RateLimits
+        self, *, clock: Clock, key: ApiKey | None, connections: Connections, limits: RateLimits
     ) -> None:
         self._clock = clock
-        self._signer = Signer(api_key=key.key, api_secret=key.secret)
+        self._known_signer = Signer(api_key=key.key, api_secret=key.secret) if key else None
         self._connections = connections
         self.limits = limits
         self.offset_ns = 0
         self._is_time_stale = True
         # What headers have said of endpoints' limits; until then, the table holds.
         self._declared: dict[str, int] = {}
+
+    @property
+    def _signer(self) -> Signer:
+        require(self._known_signer is not None, "this endpoint needs a key")
+        assert self._known_signer is not None
+        return self._known_signer
 
     def venue_now_ms(self) -> int:
         """The venue's time, as far as we know it."""

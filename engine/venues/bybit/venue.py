@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from engine.model.errors import NotExecuted, Refused
+from engine.model.errors import Refused
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.instrument import Instrument
 from engine.model.orders import Fill, Intent
@@ -25,15 +25,14 @@ from engine.model.venue import (
     WalletMovement,
 )
 from engine.ports import Clock, FinalCheck, Streams
-from engine.venues.bybit import requests
 from engine.venues.bybit.account import BybitAccount, PositionModes
 from engine.venues.bybit.batches import BybitBatches
-from engine.venues.bybit.instruments import Contract, decode_contracts
+from engine.venues.bybit.instruments import Contract
 from engine.venues.bybit.orders import BybitOrders
+from engine.venues.bybit.public import BybitPublic
 from engine.venues.bybit.rest import BybitRest
 from engine.venues.bybit.settings import BybitSettings
 from engine.venues.bybit.signing import ENTRY_RECEIVE_WINDOW_MS
-from engine.venues.bybit.streams import decode_tickers
 from engine.venues.transport.rate_limits import Lane
 
 
@@ -52,6 +51,7 @@ class BybitVenue:
         """`symbols` are those that are traded: their position mode is read at the start."""
         self._clock = clock
         self._rest = rest
+        self._public = BybitPublic(rest=rest)
         self._symbols = tuple(symbols)
         self._stream = stream
         modes = PositionModes()
@@ -90,20 +90,7 @@ class BybitVenue:
         """Take over the contracts as they are today, to the end of the list. One that cannot be
         read is not traded, the others are.
         """
-        contracts: dict[Symbol, Contract] = {}
-        cursor, seen = "", {""}
-        while True:
-            page = await self._rest.call(requests.contracts(cursor), decode_contracts)
-            for contract in page.contracts:
-                if contract.is_trading:
-                    contracts[contract.instrument.symbol] = contract
-            cursor = page.next_cursor
-            if not cursor:
-                break
-            if cursor in seen:
-                raise NotExecuted("the list of contracts leads to where it came from")
-            seen.add(cursor)
-        self._contracts = contracts
+        self._contracts = await self._public.contracts_in_full()
 
     def instrument(self, symbol: Symbol) -> Instrument:
         """A contract's filters; Refused for one that is not traded."""
@@ -117,10 +104,7 @@ class BybitVenue:
 
     async def mark(self, symbol: Symbol) -> Decimal:
         """The venue's mark price now."""
-        for ticker in await self._rest.call(requests.ticker(symbol), decode_tickers):
-            if ticker.symbol == symbol and ticker.mark_price is not None:
-                return ticker.mark_price
-        raise NotExecuted(f"the venue has no mark of {symbol}")
+        return await self._public.mark(symbol)
 
     # --- OrderEntry and Exits --------------------------------------------------------------------
 
