@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ from engine.execution.collaborators import VenuePorts
 from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.execution.recorder import announce
+from engine.model.errors import require
 from engine.model.events import ExecutionDivergence, PositionsReconciled
 from engine.model.ids import ClientOrderId, ExecutionId, Symbol
 from engine.model.limits import LEDGER_TOLERANCE
@@ -46,6 +48,7 @@ _OVERLAP_NS = 60_000_000_000
 _DEEP_NS = 86_400_000_000_000
 _SETTLE_AFTER_NS = 5_000_000_000
 _SECOND_READ_S = 1.0
+_PRICE_GRID = Decimal("1E-8")
 _RESTING = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 _OF_POSITIONS = frozenset({"phantom", "orphan", "size_mismatch"})
 T = TypeVar("T")
@@ -246,13 +249,7 @@ class Reconciliation:
     def _infer(self, entry: Difference, position: VenuePosition | None) -> None:
         """Book what the venue's position proves happened, at the best price known."""
         missing = entry.venue - entry.ours
-        mark = self._ledger.mark_of(entry.symbol)
-        if mark is not None:
-            price = mark.price
-        else:
-            # We had nothing: what is there was opened at the venue's entry price.
-            assert position is not None
-            price = position.entry_price
+        price = self._inferred_price(entry, missing, position)
         number = self._booking.inferred_count + 1
         identifier = f"inferred:{entry.symbol}:{plain(entry.venue)}:{number}"
         self._booking.book_fill(
@@ -269,6 +266,25 @@ class Reconciliation:
                 ts_ns=self._clock.now_ns(),
             )
         )
+
+    def _inferred_price(
+        self, entry: Difference, missing: Decimal, position: VenuePosition | None
+    ) -> Decimal:
+        """What makes our average the venue's own where the position is larger than we knew, for
+        that is what was paid; else the mark, for what was had is not known.
+        """
+        ours = self._ledger.position(entry.symbol)
+        if position is not None and missing * entry.venue > 0 and entry.ours * entry.venue >= 0:
+            cost = entry.ours * ours.entry_price if ours is not None else ZERO
+            paid = (entry.venue * position.entry_price - cost) / missing
+            if paid > 0:
+                return paid.quantize(_PRICE_GRID)
+        mark = self._ledger.mark_of(entry.symbol)
+        if mark is not None:
+            return mark.price
+        require(position is not None, f"{entry.symbol} differs and neither side has it")
+        assert position is not None
+        return position.entry_price
 
     # --- orders that the venue does not list -----------------------------------------------------
 
