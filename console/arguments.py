@@ -203,9 +203,17 @@ def _add_keys(
         ("show", "where a key would be found, and how it ends; never more (exit 1 without one)"),
     ):
         command = keys(name, text)
-        command.add_argument("venue", choices=["binance", "bybit"], help="whose key it is")
         command.add_argument(
-            "account", metavar="ACCOUNT", help="which of its accounts, e.g. testnet or live"
+            "venue",
+            nargs="?",
+            choices=["binance", "bybit"],
+            help="whose key it is; the configuration's [venue] without",
+        )
+        command.add_argument(
+            "account",
+            nargs="?",
+            metavar="ACCOUNT",
+            help="whose account: the name of the node that trades it; this node's without",
         )
         _json(command)
 

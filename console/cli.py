@@ -111,8 +111,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _workshop(arguments)
     if arguments.command == "run":
         return _run(arguments)
+    configuration = load_configuration(_config_path(arguments))
     if arguments.command == "keys":
         set_up_logging(None, "warning")
+        arguments.venue = arguments.venue or configuration.venue.name
+        arguments.account = arguments.account or configuration.node.name
         return run_key_command(arguments, _keys_door())
     data_dir = _data_dir(arguments)
     if arguments.command == "panic":

@@ -94,6 +94,16 @@ def test_a_key_in_the_environment_is_shown_as_the_one_that_counts(
     assert shown["key_ends_with"] == "0000"
 
 
+def test_without_names_it_is_the_key_of_the_configuration(
+    backend: _Keyring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "seawall.toml"
+    config.write_text('[node]\nname = "px-01"\n[venue]\nname = "binance"\n')
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{KEY}\n{SECRET}\n"))
+    assert main(["keys", "set", "--config", str(config)]) == 0
+    assert list(backend.kept) == [("seawall", "api-key/binance/px-01")]
+
+
 def test_half_a_key_is_not_kept(
     backend: _Keyring, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
