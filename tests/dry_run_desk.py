@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from engine.model.config import EngineSection, PaperSection
+from engine.model.values import Side
 from engine.runtime import SimClock, run_simulated
 from tests.desk import START_NS, Desk
-from tests.simulators.in_memory import BinanceDesk
+from tests.simulators.core.model import Kind, OrderRequest
 from tests.venue_desk import ExchangeDesk
 
 __all__ = ["REAL_QUANTITY", "DryRunStory", "dry_run_story"]
 
-REAL_QUANTITY = Decimal("0.25")
+REAL_QUANTITY = Decimal(25)
 
 
 class DryRunStory(ExchangeDesk):
@@ -40,11 +42,16 @@ class DryRunStory(ExchangeDesk):
         self.options = dataclasses.replace(self.options, configuration=configuration)
         self._before: dict[str, Any] = {}
 
-    async def open_real_position(self) -> None:
+    def open_real_position(self) -> None:
         """Somebody else's, at the exchange."""
-        somebody = BinanceDesk(exchange=self.exchange, clock=self.clock)
-        await somebody.buy("SOLUSDT", str(REAL_QUANTITY * 100))
-        self.exchange.arrivals.clear()
+        self.exchange.venue.place(
+            OrderRequest(
+                symbol=self.exchange.symbol("SOLUSDT"),
+                side=Side.BUY,
+                kind=Kind.MARKET,
+                quantity=REAL_QUANTITY,
+            )
+        )
         self._before = self.books()
 
     # The books are ours, not the exchange's.
@@ -63,13 +70,13 @@ class DryRunStory(ExchangeDesk):
 
 def dry_run_story(
     tell: Callable[[DryRunStory], Awaitable[None]],
-) -> Callable[[Path], None]:
-    """Make a test of a story."""
+) -> Callable[[Path, str], None]:
+    """Make a test of a story, once at each exchange."""
 
-    async def play(clock: SimClock, folder: Path) -> None:
-        desk = DryRunStory(clock=clock, folder=folder)
+    async def play(clock: SimClock, folder: Path, venue: str) -> None:
+        desk = DryRunStory(clock=clock, folder=folder, venue=venue)
         desk.open_exchange()
-        await desk.open_real_position()
+        desk.open_real_position()
         try:
             await desk.open()
             await tell(desk)
@@ -79,8 +86,9 @@ def dry_run_story(
             await desk.close()
             await desk.close_exchange()
 
-    def test(tmp_path: Path) -> None:
-        run_simulated(lambda clock: play(clock, tmp_path), start_ns=START_NS)
+    @pytest.mark.parametrize("venue", ["binance", "bybit"])
+    def test(tmp_path: Path, venue: str) -> None:
+        run_simulated(lambda clock: play(clock, tmp_path, venue), start_ns=START_NS)
 
     functools.update_wrapper(test, tell)
     del test.__wrapped__  # type: ignore[attr-defined]  # Its signature is not the test's.

@@ -405,6 +405,13 @@ _TABLE: tuple[AlarmSpec, ...] = (
         off_delay_s=60.0,
     ),
     _row(
+        "KEY_CAN_WITHDRAW",
+        2,
+        "The exchange's key may withdraw",
+        "Whoever gets hold of it can empty the account; trading does not need that right.",
+        "Make a key that may only trade, `seawall keys set` it, and delete this one.",
+    ),
+    _row(
         "LEDGER_DIFFERS",
         2,
         "Ledger differs from the venue's balance",

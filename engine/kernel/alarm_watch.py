@@ -183,6 +183,9 @@ class AlarmWatch:
         self._state("CLOCK_OFFSET", f"{offset_ms or 0:+.0f} ms" if far else "")
         connected = parts.venue.is_connected()
         self._state("VENUE_STREAM_DOWN", "" if connected else "not connected")
+        rights = parts.venue.key_rights
+        may_withdraw = rights is not None and rights.can_withdraw
+        self._state("KEY_CAN_WITHDRAW", f"of {parts.venue.name}" if may_withdraw else "")
         self._keyed("MARKET_STREAM_DOWN", parts.market.streams_down())
 
     def _look_at_queue_and_journal(self) -> None:

@@ -19,6 +19,7 @@ from engine.kernel.paper_desk import PaperDesk
 from engine.kernel.public_market import PublicMarket
 from engine.model.config import PaperSection
 from engine.model.errors import VenueError
+from engine.model.key_rights import KeyRights
 from engine.model.venue import WatchedAccount
 from engine.ports import Clock, FinalCheck
 from engine.runtime import Tasks
@@ -55,6 +56,11 @@ class DryRunDesk(PaperDesk):
     @property
     def name(self) -> str:
         return self._venue.name
+
+    @property
+    def key_rights(self) -> KeyRights | None:
+        """As the real venue told them."""
+        return self._venue.key_rights
 
     @property
     def watched_account(self) -> WatchedAccount | None:

@@ -18,6 +18,7 @@ from decimal import Decimal
 from engine.model.errors import NotExecuted, Refused, VenueError
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.instrument import Instrument, paper_instrument
+from engine.model.key_rights import KeyRights
 from engine.model.orders import Fill
 from engine.model.values import Side
 from engine.model.venue import (
@@ -52,6 +53,7 @@ class ExchangeDesk:
         self._tasks = tasks
         self._reads = _ReadsOfOurBooks(parts.venue, books_opened_ns)
         self._instruments: dict[Symbol, Instrument] = {}
+        self._key_rights: KeyRights | None = None
         self._is_kept = self._is_started = self._is_listening = False
 
     @property
@@ -61,6 +63,11 @@ class ExchangeDesk:
     @property
     def title(self) -> str:
         return f"{self.name.capitalize()} orders"
+
+    @property
+    def key_rights(self) -> KeyRights | None:
+        """As the venue told them last; None where it does not."""
+        return self._key_rights
 
     @property
     def watched_account(self) -> WatchedAccount | None:
@@ -176,7 +183,20 @@ class ExchangeDesk:
             return
         await within(self._clock, _START_S, self._parts.venue.start())
         self._is_started = True
+        await self._read_key_rights()
         self._tasks.spawn("venue upkeep", self._keep_up(), forever=True)
+
+    async def _read_key_rights(self) -> None:
+        """Only to be warned of what it may do too much: no answer is no reason not to start."""
+        if self._parts.read_key_rights is None:
+            return
+        try:
+            self._key_rights = await self._parts.read_key_rights()
+        except VenueError as error:
+            _log.warning("%s: what the key may do was not told: %s", self.name, error)
+            return
+        may = "may trade" if self._key_rights.can_trade else "may not trade"
+        _log.info("%s: the key %s", self.name, may)
 
     async def listen(self) -> None:
         """The private stream; NotExecuted when it does not come up in time (it goes on trying)."""
@@ -201,6 +221,7 @@ class ExchangeDesk:
                 await self._parts.rest.compare_clocks()
                 if turn % _FILTERS_EVERY == 0:
                     await self._parts.venue.read_exchange()
+                    await self._read_key_rights()
             except VenueError as error:
                 # Tried again at the next turn; what depends on it has its own words.
                 _log.warning("%s: clocks and filters: %s", self.name, error)

@@ -14,6 +14,7 @@ from engine.kernel.public_market import PublicMarket
 from engine.model.config import PaperSection
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument, paper_instrument
+from engine.model.key_rights import KeyRights
 from engine.model.venue import WalletMovement, WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
@@ -45,6 +46,11 @@ class PaperDesk(PaperVenue):
         )
         self.writer = writer
         self._public = public
+
+    @property
+    def key_rights(self) -> KeyRights | None:
+        """There is no key."""
+        return None
 
     @property
     def watched_account(self) -> WatchedAccount | None:

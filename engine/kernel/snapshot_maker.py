@@ -64,6 +64,7 @@ class SnapshotMaker:
             node=parts.options.configuration.node.name,
             account=parts.options.account,
             venue=parts.venue.name,
+            watched_account=parts.venue.watched_account,
             environment=""
             if parts.options.effective.engine.mode == "paper"
             else parts.options.effective.venue.environment,

@@ -23,6 +23,7 @@ from engine.model.snapshots import (
     SafeguardSnapshot,
 )
 from engine.model.values import plain
+from engine.model.venue import WatchedAccount
 
 
 def _money(value: Decimal | None) -> str | None:
@@ -115,6 +116,7 @@ def status_json(
         "venue": snapshot.venue,
         "environment": snapshot.environment,
         "feed": snapshot.feed,
+        "venue_account": _account_json(snapshot.watched_account),
         "emergency": emergency_json(snapshot.emergency),
         "policy": _fields(
             snapshot.policy,
@@ -149,6 +151,25 @@ def status_json(
             {"condition": entry.condition, "why": entry.why}
             for entry in conditions
             if not entry.met
+        ],
+    }
+
+
+def _account_json(account: WatchedAccount | None) -> dict[str, Any] | None:
+    """A real account that is only looked at."""
+    if account is None:
+        return None
+    return {
+        "read_ns": account.read_ns,
+        "balance": plain(account.balance.balance),
+        "currency": account.balance.currency,
+        "positions": [
+            {
+                "symbol": position.symbol,
+                "quantity": plain(position.quantity),
+                "entry_price": plain(position.entry_price),
+            }
+            for position in account.positions
         ],
     }
 

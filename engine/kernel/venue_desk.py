@@ -23,6 +23,7 @@ from engine.model.config import Configuration
 from engine.model.errors import require
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
+from engine.model.key_rights import KeyRights
 from engine.model.values import Side
 from engine.model.venue import WalletMovement, WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
@@ -99,6 +100,11 @@ class VenueDesk(Protocol):
 
     def last_marks(self) -> Mapping[Symbol, Decimal]:
         """The last prices it remembers of before this start."""
+        ...
+
+    @property
+    def key_rights(self) -> KeyRights | None:
+        """What the key may do, where there is one and the venue tells."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from engine.model.emergency import Condition, EmergencySnapshot
 from engine.model.ids import Symbol
 from engine.model.reasons import Reason
 from engine.model.values import ZERO
+from engine.model.venue import WatchedAccount
 
 
 class EngineState(StrEnum):
@@ -435,6 +436,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     intents: int = 0
     # The exchange's environment, `testnet` or `live`; empty on paper.
     environment: str = ""
+    # The real account that a dry run looks at; None otherwise.
+    watched_account: WatchedAccount | None = None
     market_age_s: float | None = None
     # While ready: what START needs; while latched: what RESET needs.
     start_conditions: tuple[Condition, ...] = ()

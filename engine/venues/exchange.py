@@ -8,7 +8,7 @@ and `public` are the ones that know more than one adapter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from engine.model.api_key import ApiKey
 from engine.model.config import Configuration
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument
+from engine.model.key_rights import KeyRights
 from engine.model.venue import WalletMovement
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.runtime import Chance, Tasks
@@ -29,6 +30,7 @@ from engine.venues.binance.venue import ENTRY_RECEIVE_WINDOW_MS as BINANCE_ENTRY
 from engine.venues.binance.venue import BinanceVenue
 from engine.venues.bybit.addresses import bybit_addresses
 from engine.venues.bybit.endpoints import POOLS as BYBIT_POOLS
+from engine.venues.bybit.key_rights import read_key_rights
 from engine.venues.bybit.reads import PUBLIC_STREAM_PATHS as BYBIT_PUBLIC_STREAM_PATHS
 from engine.venues.bybit.reads import READ_PATHS as BYBIT_READ_PATHS
 from engine.venues.bybit.rest import BybitRest
@@ -86,13 +88,16 @@ class ExchangeStream(Streams, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeParts:
-    """One adapter with what it was built of; `receive_window_ms` is an entry's."""
+    """One adapter with what it was built of; `receive_window_ms` is an entry's, and
+    `read_key_rights` is None where the venue's host does not tell them.
+    """
 
     venue: ExchangeVenue
     rest: ExchangeRest
     stream: ExchangeStream
     connections: Connections
     receive_window_ms: int
+    read_key_rights: Callable[[], Awaitable[KeyRights]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +180,7 @@ def _binance(configuration: Configuration, needs: ExchangeNeeds) -> ExchangePart
         stream=stream,
         connections=connections,
         receive_window_ms=BINANCE_ENTRY_WINDOW_MS,
+        read_key_rights=None,
     )
 
 
@@ -208,6 +214,7 @@ def _bybit(configuration: Configuration, needs: ExchangeNeeds) -> ExchangeParts:
         stream=stream,
         connections=connections,
         receive_window_ms=BYBIT_ENTRY_WINDOW_MS,
+        read_key_rights=lambda: read_key_rights(rest),
     )
 
 

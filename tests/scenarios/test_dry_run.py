@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from engine.kernel.verbs import Verbs
 from engine.model.emergency import EmergencyState, Scope, TripSource
 from engine.model.orders import OrderPurpose
 from engine.model.snapshots import EngineState
 from engine.model.values import Side
 from tests.desk import BTC, ETH
 from tests.dry_run_desk import REAL_QUANTITY, DryRunStory, dry_run_story
+from tests.simulators.bybit import BybitExchange
 
 
 @dry_run_story
@@ -54,8 +56,12 @@ async def test_the_real_account_is_shown_and_never_mixed_with_ours(desk: DryRunS
     watched = desk.kernel.parts.venue.watched_account
     assert watched is not None
     (position,) = watched.positions
-    assert (position.symbol, position.quantity) == ("SOLUSDT", REAL_QUANTITY * 100)
+    assert (position.symbol, position.quantity) == ("SOLUSDT", REAL_QUANTITY)
     assert 99_000 < watched.balance.balance < 100_000
+    status = await Verbs(client=desk.kernel.client).table()["status"]({})
+    assert status["mode"] == "dry_run"
+    assert status["venue_account"]["positions"][0]["quantity"] == "25"
+    assert status["positions"] == []
     assert desk.kernel.parts.ledger.totals.initial == Decimal(80_000)
     assert [row.symbol for row in desk.kernel.parts.ledger.positions()] == []
     await desk.sleep(61.0)
@@ -72,3 +78,20 @@ async def test_a_restart_goes_on_with_the_simulated_books(desk: DryRunStory) -> 
     assert desk.quantity() == held == desk.venue_positions()[BTC]
     desk.exit()
     await desk.until(lambda: not desk.quantity())
+
+
+@dry_run_story
+async def test_a_key_that_may_withdraw_is_warned_of_where_the_venue_tells(
+    desk: DryRunStory,
+) -> None:
+    def is_warned() -> bool:
+        alarms = desk.kernel.parts.alarms.snapshot()
+        return any(alarm.code == "KEY_CAN_WITHDRAW" for alarm in alarms)
+
+    await desk.sleep(3.0)
+    assert not is_warned()
+    if not isinstance(desk.exchange, BybitExchange):
+        return  # Binance tells it at another host only.
+    desk.exchange.desk.key_may_withdraw = True
+    await desk.restart()
+    await desk.until(is_warned)
