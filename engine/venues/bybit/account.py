@@ -197,11 +197,12 @@ class BybitAccount:
         now_ms = self._rest.venue_now_ms()
         begin_ms = max(since_ns // _NS_PER_MS, now_ms - _KEPT_MS)
         rows: list[T] = []
-        while begin_ms <= now_ms:
+        while True:  # Once at least: clocks may be so far apart that the time is yet to come.
             end_ms = begin_ms + WINDOW_MS - 1
             rows += await self._all(partial(ask, begin_ms, end_ms), read)
             begin_ms = end_ms + 1
-        return rows
+            if begin_ms > now_ms:
+                return rows
 
     async def _all(
         self, ask: Callable[[str], Request], read: Callable[[bytes], _Page[T]]

@@ -2,7 +2,7 @@
 
 Every answer is an envelope {retCode, retMsg, result, retExtInfo, time} and says what is left of the
 endpoint's limit. When the last private connection that carries `dcp.future` is gone for the window,
-and protection is enabled, all orders are cancelled.
+and protection is enabled, all orders in the book are cancelled.
 """
 
 from __future__ import annotations
@@ -176,10 +176,10 @@ class BybitExchange(Exchange):
         return any("dcp.future" in each.topics for each in self._connections("private"))
 
     def _cancel_unless_watched(self) -> None:
+        """It is "active" orders that end: so the documentation calls those in the book."""
         if not self._is_watched():
             for symbol in self.venue.contracts:
                 self.venue.cancel_all(symbol)
-                self.venue.cancel_all_conditionals(symbol)
 
     def _greet(self, session: BybitSession, topic: str) -> None:
         """What a new subscription gets at once; private topics have no snapshot."""

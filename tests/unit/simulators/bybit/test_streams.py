@@ -178,6 +178,8 @@ def test_protection_cancels_when_the_last_watched_connection_is_gone_if_it_is_en
         desk.exchange.desk.protection.is_enabled = True
         await desk.post("/order/disconnected-cancel-all", **window)
         await desk.order(BTC, "Buy", "0.1", price="64000")
+        stop = {"triggerPrice": "60000", "triggerDirection": 2}
+        await desk.order(BTC, "Sell", "0.1", **stop)
         for _ in range(2):
             watched = await desk.private_stream("dcp.future")
             watched.close(is_abrupt=True)
@@ -186,6 +188,7 @@ def test_protection_cancels_when_the_last_watched_connection_is_gone_if_it_is_en
         assert len(desk.exchange.venue.books.open_orders()) == 1
         await desk.clock.sleep(1.1)
         assert desk.exchange.venue.books.open_orders() == []
+        assert len(list(desk.exchange.venue.books.waiting())) == 1
 
     on_bybit(story)
 

@@ -130,6 +130,18 @@ def test_a_long_time_is_read_window_by_window_oldest_first(
     on_bybit_adapter(story)
 
 
+def test_executions_of_a_venue_whose_clock_is_ahead_are_not_taken_for_none() -> None:
+    async def story(adapter: Adapter) -> None:
+        adapter.inject(kind="clock_skew", seconds=0.9)  # Less than would be refused.
+        await adapter.venue.place(approved(intent(1)))
+        await adapter.desk.clock.sleep(0.1)
+        (told,) = [each.fill for each in adapter.heard if each.fill]
+        assert told.ts_ns > adapter.rest.venue_now_ms() * 10**6
+        assert await adapter.venue.executions(since_ns=told.ts_ns) == (told,)
+
+    on_bybit_adapter(story)
+
+
 def test_movements_tell_the_wallet_to_the_last_decimal() -> None:
     async def story(adapter: Adapter) -> None:
         venue = adapter.desk.exchange.venue
