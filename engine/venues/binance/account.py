@@ -172,8 +172,8 @@ class BinanceAccount:
     async def _incomes(self, since_ms: int) -> list[IncomeAnswer]:
         """Every income since a time, span by span, to the end of its pages; each once."""
         found: dict[tuple[str, int, str], IncomeAnswer] = {}
-        begin_ms, now_ms = since_ms, self._rest.venue_now_ms()
-        while begin_ms <= now_ms:
+        begin_ms, until_ms = since_ms, max(since_ms, self._rest.venue_now_ms())
+        while begin_ms <= until_ms:  # Once at least: clocks may be that far apart.
             end_ms = begin_ms + _SPAN_MS - 1
             page = 1
             while True:
@@ -296,7 +296,7 @@ class BinanceAccount:
         """Every trade of a symbol since a time, span by span, page by page."""
         trades: dict[int, TradeAnswer] = {}
         begin_ms = since_ms
-        while begin_ms <= now_ms:
+        while begin_ms <= max(since_ms, now_ms):  # Once at least: clocks may be that far apart.
             end_ms = begin_ms + _SPAN_MS - 1
             page = await self._page(symbol, {"startTime": str(begin_ms), "endTime": str(end_ms)})
             while True:

@@ -61,3 +61,18 @@ def test_a_page_that_fails_fails_the_read(monkeypatch: pytest.MonkeyPatch) -> No
             await adapter.venue.emergency_reads.movements(since_ns=0)
 
     on_binance_adapter(story)
+
+
+def test_executions_of_a_venue_whose_clock_is_ahead_are_not_taken_for_none() -> None:
+    async def story(adapter: Adapter) -> None:
+        await adapter.desk.clock.sleep(1)
+        adapter.desk.inject(kind="clock_skew", seconds=0.9)  # Less than would be refused.
+        adapter.desk.ahead_ns = 900_000_000
+        await adapter.desk.buy("BTCUSDT", "0.1")
+        await adapter.desk.clock.sleep(0.1)
+        (told,) = [each.fill for each in adapter.heard if each.fill]
+        assert told.ts_ns > adapter.rest.venue_now_ms() * 10**6
+        assert await adapter.venue.executions(since_ns=told.ts_ns) == (told,)
+        assert await adapter.venue.emergency_reads.movements(since_ns=told.ts_ns)
+
+    on_binance_adapter(story)
