@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from engine.kernel import KernelOptions, build_kernel
 from engine.kernel.headless import hold_time_for
@@ -250,9 +251,10 @@ def exchange_story(
     **options: Any,
 ) -> Callable[[Callable[[ExchangeDesk], Awaitable[None]]], Callable[..., None]]:
     """Make a test of a story; `options` are the desk's. `start=False` leaves it unopened,
-    `live=False` READY.
+    `live=False` READY; `venues` plays it at each of them.
     """
     start, live = options.pop("start", True), options.pop("live", True)
+    venues = options.pop("venues", (options.pop("venue", "binance"),))
 
     def wrap(tell: Callable[[ExchangeDesk], Awaitable[None]]) -> Callable[..., None]:
         async def play(clock: SimClock, folder: Path) -> None:
@@ -270,11 +272,12 @@ def exchange_story(
                 await desk.close()
                 await desk.close_exchange()
 
-        def test(tmp_path: Path) -> None:
+        def test(tmp_path: Path, venue: str) -> None:
+            options["venue"] = venue
             run_simulated(lambda clock: play(clock, tmp_path), start_ns=START_NS)
 
         functools.update_wrapper(test, tell)
         del test.__wrapped__  # type: ignore[attr-defined]  # Its signature is not the test's.
-        return test
+        return pytest.mark.parametrize("venue", venues)(test)
 
     return wrap

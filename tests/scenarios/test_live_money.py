@@ -14,7 +14,7 @@ from tests.desk import BTC
 from tests.venue_desk import ExchangeDesk, exchange_story
 
 
-@exchange_story()
+@exchange_story(venues=("binance", "bybit"))
 async def test_funding_and_transfers_are_booked_once_and_outlive_a_restart(
     desk: ExchangeDesk,
 ) -> None:
@@ -39,7 +39,7 @@ async def test_funding_and_transfers_are_booked_once_and_outlive_a_restart(
     assert again.open_trades()[0].funding == totals.funding
 
 
-@exchange_story()
+@exchange_story(venues=("binance", "bybit"))
 async def test_a_balance_that_nothing_explains_is_an_alarm_with_both_figures(
     desk: ExchangeDesk,
 ) -> None:
@@ -57,7 +57,7 @@ async def test_a_balance_that_nothing_explains_is_an_alarm_with_both_figures(
     account.balance += Decimal("12.5")
 
 
-@exchange_story()
+@exchange_story(venues=("binance", "bybit"))
 async def test_rounding_of_the_venue_is_no_alarm(desk: ExchangeDesk) -> None:
     account = desk.exchange.venue.account
     account.balance -= Decimal("0.004")
@@ -67,7 +67,7 @@ async def test_rounding_of_the_venue_is_no_alarm(desk: ExchangeDesk) -> None:
     account.balance += Decimal("0.004")
 
 
-@exchange_story()
+@exchange_story(venues=("binance", "bybit"))
 async def test_a_clock_beyond_half_the_receive_window_shuts_the_gate_and_not_the_exits(
     desk: ExchangeDesk,
 ) -> None:
