@@ -27,6 +27,7 @@ from tests.simulators.binance.errors import ERROR_ANSWERS
         ("forbidden_403", OutcomeUnknown),
         ("matching_window_400", NotExecuted),
         ("rejected_400", Refused),
+        ("key_401", Refused),
         ("open_orders_400", Refused),
         ("percent_price_400", Refused),
     ],
@@ -37,7 +38,7 @@ def test_each_kind_of_server_error_is_told_apart(name: str, kind: type[Exception
 
 
 def test_every_error_answer_of_the_simulator_is_judged_above() -> None:
-    assert len(ERROR_ANSWERS) == 15
+    assert len(ERROR_ANSWERS) == 16
 
 
 _REFUSED = (

@@ -188,7 +188,7 @@ def test_a_done_that_cannot_be_read_is_unknown_for_an_order() -> None:
 
 
 def test_every_error_the_simulated_venue_knows_is_unknown_or_waits() -> None:
-    """They are the ambiguous ones but for three that say what they are; none is a success."""
+    """They are the ambiguous ones but for four that say what they are; none is a success."""
     classes: dict[str, type[VenueError]] = {}
     for name, answer in ERROR_ANSWERS.items():
         error = refusal(answer.status, answer.body, _PLACE)
@@ -197,4 +197,5 @@ def test_every_error_the_simulated_venue_knows_is_unknown_or_waits() -> None:
     assert classes.pop("rate_10006") is NotExecuted
     assert classes.pop("stale_10002") is NotExecuted
     assert classes.pop("rejected_10001") is Refused
+    assert classes.pop("key_10003") is Refused
     assert set(classes.values()) == {OutcomeUnknown}
