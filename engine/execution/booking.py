@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from engine.execution.order_desk import OrderDesk
 from engine.execution.recorder import Recorder
 from engine.model import events as ev
@@ -35,6 +37,7 @@ from engine.trade_state import TradeStore
 
 _log = logging.getLogger(__name__)
 _INFERRED = "inferred:"
+_FEE_GRID = Decimal("1E-12")
 _CUT = "the venue cut it to what there was to reduce"
 
 _TRIGGER_OF_STATE = {
@@ -78,11 +81,22 @@ class Booking:
         # The newest execution that the venue told of; what we inferred is not one.
         self.last_fill_ns = 0
         self.inferred_count = 0
+        self._inferred: dict[ExecutionId, Fill] = {}
 
-    def restore(self, known: Iterable[ExecutionId], *, last_fill_ns: int) -> None:
-        """Execution ids that are booked already."""
+    def restore(
+        self,
+        known: Iterable[ExecutionId],
+        *,
+        last_fill_ns: int,
+        inferred: Iterable[Fill] = (),
+        inferred_count: int = 0,
+    ) -> None:
+        """Execution ids that are booked already, and what of them was inferred and still waits for
+        the true execution.
+        """
         self._known.update(known)
-        self.inferred_count = sum(is_inferred(execution) for execution in self._known)
+        self._inferred = {fill.execution_id: fill for fill in inferred}
+        self.inferred_count = inferred_count
         self.last_fill_ns = last_fill_ns
 
     @property
@@ -118,12 +132,14 @@ class Booking:
         if update.order is not None:
             self.apply_order(update.order)
 
-    def apply_order(self, order: VenueOrder) -> None:
-        """The venue's word on an order's state; executions come by `book_fill`."""
+    def apply_order(self, order: VenueOrder, *, unbooked: Decimal = ZERO) -> None:
+        """The venue's word on an order's state; executions come by `book_fill`, and of what has
+        filled of an order that we do not know yet `unbooked` are still to come.
+        """
         record = self._desk.get(order.client_order_id)
         if record is None:
             if not order.state.is_final:
-                self._adopt(order)
+                self._adopt(replace(order, filled=max(ZERO, order.filled - unbooked)))
             return
         trigger, reason = _TRIGGER_OF_STATE.get(order.state), order.reason
         if order.state is OrderState.FILLED and _is_cut(record, order):
@@ -177,8 +193,17 @@ class Booking:
         self.fills += 1
         if is_inferred(fill.execution_id):
             self.inferred_count += 1
-        else:
-            self.last_fill_ns = max(self.last_fill_ns, fill.ts_ns)
+            self._inferred[fill.execution_id] = fill
+            self._book(fill)
+            return True
+        self.last_fill_ns = max(self.last_fill_ns, fill.ts_ns)
+        rest = self._replace_inferred(fill)
+        if rest is not None:
+            self._book(rest)
+        return True
+
+    def _book(self, fill: Fill) -> None:
+        self._known.add(fill.execution_id)
         if self._desk.get(fill.client_order_id) is None:
             self._adopt_filled(fill)
         record = self._desk.fill(fill.client_order_id, fill)
@@ -188,7 +213,45 @@ class Booking:
         saved = (self._desk.filled_event(record, fill), *self._position_events(before, plan))
         self._recorder.save(lambda: self._store.record_fill(record, plan, saved), saved)
         self._on_booked(fill.symbol)
-        return True
+
+    def _replace_inferred(self, fill: Fill) -> Fill | None:
+        """Let a late execution take the place of what was inferred for it; what of it is left is
+        booked like any other.
+
+        It is the one that was inferred when it is of the same symbol and side, of the same order
+        where that was known, and happened before we concluded that something must have.
+        """
+        left: Fill | None = fill
+        for inferred in tuple(self._inferred.values()):
+            if left is None or not _explains(fill, inferred):
+                continue
+            quantity = min(left.quantity, inferred.quantity)
+            part, left = _split(left, quantity)
+            self._inferred.pop(inferred.execution_id)
+            remaining = replace(inferred, quantity=inferred.quantity - quantity)
+            if remaining.quantity:
+                self._inferred[inferred.execution_id] = remaining
+            self._book_replacement(part, inferred, remaining)
+        return left
+
+    def _book_replacement(self, part: Fill, inferred: Fill, remaining: Fill) -> None:
+        self._known.add(part.execution_id)
+        if self._desk.get(part.client_order_id) is None:
+            self._adopt_filled(part)
+        if inferred.client_order_id == part.client_order_id:  # It is counted as filled already.
+            record = self._desk.reprice(part.client_order_id, part, inferred.price)
+        else:
+            record = self._desk.fill(part.client_order_id, part)
+        plan = self._ledger.plan_replacement(
+            part, price_before=inferred.price, inferred_ns=inferred.ts_ns
+        )
+        self._ledger.apply_replacement(plan)
+        saved = (self._desk.filled_event(record, part, replaces=inferred),)
+        _log.warning("%s takes the place of %s", part.execution_id, inferred.execution_id)
+        self._recorder.save(
+            lambda: self._store.record_replacement(record, plan, remaining, saved), saved
+        )
+        self._on_booked(part.symbol)
 
     def _adopt_filled(self, fill: Fill) -> None:
         """A fill of an order we never knew: manual, or from before a lost database."""
@@ -265,6 +328,30 @@ class Booking:
             entry_price=position.entry_price,
             unrealised=ZERO,
         )
+
+
+def _explains(fill: Fill, inferred: Fill) -> bool:
+    same_order = inferred.client_order_id in {fill.client_order_id, inferred.execution_id}
+    return (
+        same_order
+        and fill.symbol == inferred.symbol
+        and fill.side is inferred.side
+        and fill.ts_ns <= inferred.ts_ns
+    )
+
+
+def _split(fill: Fill, quantity: Decimal) -> tuple[Fill, Fill | None]:
+    """The first part of a fill, and the rest under an id of its own."""
+    if fill.quantity == quantity:
+        return fill, None
+    fee = (fill.fee * quantity / fill.quantity).quantize(_FEE_GRID)
+    rest = replace(
+        fill,
+        execution_id=ExecutionId(f"{fill.execution_id}:rest"),
+        quantity=fill.quantity - quantity,
+        fee=fill.fee - fee,
+    )
+    return replace(fill, quantity=quantity, fee=fee), rest
 
 
 def is_inferred(execution: ExecutionId) -> bool:

@@ -130,6 +130,13 @@ class OrderDesk:
         before = [one for one in self._of_before if one.client_order_id not in self._records]
         return (*found, *before[: most - len(found)])
 
+    def latest_of(self, symbol: Symbol, most: int) -> list[OrderRecord]:
+        """The newest orders of a symbol that may have filled, open or ended; at most so many."""
+        found = list(self.open_orders(symbol))
+        found += [one for one in self.latest_final(_FINAL_KEPT) if one.intent.symbol == symbol]
+        sent = [one for one in found if one.state is not OrderState.DENIED]
+        return sorted(sent, key=lambda one: one.updated_ns, reverse=True)[:most]
+
     def latest_entries(self, symbol: Symbol) -> Iterator[OrderRecord]:
         """Entries of a symbol, newest first."""
         for identifier in reversed(tuple(self._entries_of.get(symbol, ()))):
@@ -218,6 +225,20 @@ class OrderDesk:
         self._keep(record)
         return record
 
+    def reprice(
+        self, client_order_id: ClientOrderId, fill: Fill, price_before: Decimal
+    ) -> OrderRecord:
+        """The true price and fee of a part that is counted as filled already; in memory."""
+        before = self._records[client_order_id]
+        record = msgspec.structs.replace(
+            before,
+            filled_notional=before.filled_notional + fill.quantity * (fill.price - price_before),
+            fees=before.fees + fill.fee,
+            updated_ns=self._clock.now_ns(),
+        )
+        self._keep(record)
+        return record
+
     def _step(
         self, client_order_id: ClientOrderId, trigger: OrderTrigger, changes: dict[str, Any]
     ) -> tuple[OrderRecord, OrderRecord] | None:
@@ -297,8 +318,10 @@ class OrderDesk:
             strategy=intent.strategy,
         )
 
-    def filled_event(self, record: OrderRecord, fill: Fill) -> ev.OrderFilled:
-        """The event of one execution."""
+    def filled_event(
+        self, record: OrderRecord, fill: Fill, *, replaces: Fill | None = None
+    ) -> ev.OrderFilled:
+        """The event of one execution; `replaces` is the inferred fill whose place it takes."""
         intent = record.intent
         return ev.OrderFilled(
             **self._stamper(intent.trace),
@@ -317,6 +340,9 @@ class OrderDesk:
             fee_currency=fill.fee_currency,
             executed_at=fill.ts_ns,
             is_maker=fill.is_maker,
+            replaces=replaces.execution_id if replaces else "",
+            replaced_price=replaces.price if replaces else None,
+            replaced_at=replaces.ts_ns if replaces else 0,
         )
 
 

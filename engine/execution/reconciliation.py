@@ -48,6 +48,7 @@ _OVERLAP_NS = 60_000_000_000
 _DEEP_NS = 86_400_000_000_000
 _SETTLE_AFTER_NS = 5_000_000_000
 _SECOND_READ_S = 1.0
+_EXPLAINING_MAX = 5
 _PRICE_GRID = Decimal("1E-8")
 _RESTING = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 _OF_POSITIONS = frozenset({"phantom", "orphan", "size_mismatch"})
@@ -155,9 +156,10 @@ class Reconciliation:
         self._booking.hold()
         try:
             snapshot = await self._read(since_ns)
-            found = self._book_missed(snapshot.differences)
-            found += self._adopt_orphans(snapshot.orders)
-            found += self._repair_positions(snapshot, suspects)
+            explaining = await self._explaining_orders(snapshot, suspects)
+            found = self._adopt_orphans(snapshot)
+            found += self._book_missed(snapshot.differences)
+            found += self._repair_positions(snapshot, suspects, explaining)
         finally:
             self._booking.release()
         return snapshot, found
@@ -201,10 +203,18 @@ class Reconciliation:
                 found.append(_missed(fill))
         return found
 
-    def _adopt_orphans(self, orders: tuple[VenueOrder, ...]) -> list[Divergence]:
-        """Orders that rest at the venue and that we do not know, or had given up."""
+    def _adopt_orphans(self, snapshot: _Snapshot) -> list[Divergence]:
+        """Orders that rest at the venue and that we do not know, or had given up.
+
+        Before their executions are booked, which then find their order as it is.
+        """
+        unbooked: dict[ClientOrderId, Decimal] = {}
+        for fill in (entry.fill for entry in snapshot.differences):
+            if fill is not None:
+                before = unbooked.get(fill.client_order_id, ZERO)
+                unbooked[fill.client_order_id] = before + fill.quantity
         found = []
-        for order in orders:
+        for order in snapshot.orders:
             record = self._desk.get(order.client_order_id)
             if record is None or record.state is OrderState.ABANDONED:
                 found.append(
@@ -216,11 +226,28 @@ class Reconciliation:
                         repaired=True,
                     )
                 )
-            self._booking.apply_order(order)
+            self._booking.apply_order(order, unbooked=unbooked.get(order.client_order_id, ZERO))
         return found
 
-    def _repair_positions(
+    async def _explaining_orders(
         self, snapshot: _Snapshot, suspects: dict[Symbol, Difference]
+    ) -> dict[Symbol, list[VenueOrder]]:
+        """Our orders of which the venue says that more has filled than its executions tell."""
+        explaining: dict[Symbol, list[VenueOrder]] = {}
+        for symbol in snapshot.of_positions():
+            if symbol not in suspects:
+                continue
+            for record in self._desk.latest_of(symbol, _EXPLAINING_MAX):
+                order = await self._ask(self._reads.order(symbol, record.client_order_id))
+                if order is not None and order.filled > record.filled:
+                    explaining.setdefault(symbol, []).append(order)
+        return explaining
+
+    def _repair_positions(
+        self,
+        snapshot: _Snapshot,
+        suspects: dict[Symbol, Difference],
+        explaining: dict[Symbol, list[VenueOrder]],
     ) -> list[Divergence]:
         """Positions that differ although every execution is booked.
 
@@ -234,7 +261,7 @@ class Reconciliation:
             first = suspects.get(symbol)
             if first is None or (first.ours, first.venue) != (entry.ours, entry.venue):
                 continue
-            self._infer(entry, positions.get(symbol))
+            self._infer(entry, positions.get(symbol), explaining.get(symbol, []))
             found.append(
                 Divergence(
                     kind=str(entry.kind.value),
@@ -246,20 +273,53 @@ class Reconciliation:
             )
         return found
 
-    def _infer(self, entry: Difference, position: VenuePosition | None) -> None:
-        """Book what the venue's position proves happened, at the best price known."""
+    def _infer(
+        self, entry: Difference, position: VenuePosition | None, orders: list[VenueOrder]
+    ) -> None:
+        """Book what the venue's position proves happened, at the best price known: as fills of our
+        orders as far as these explain it, the rest as somebody else's.
+        """
         missing = entry.venue - entry.ours
         price = self._inferred_price(entry, missing, position)
-        number = self._booking.inferred_count + 1
-        identifier = f"inferred:{entry.symbol}:{plain(entry.venue)}:{number}"
+        for order in orders:
+            record = self._desk.get(order.client_order_id)
+            gap = order.filled - (record.filled if record is not None else ZERO)
+            quantity = min(gap, abs(missing))
+            if quantity <= 0 or order.side.sign * missing <= 0:
+                continue
+            missing -= order.side.sign * quantity
+            cumulative = order.filled - gap + quantity
+            self._book_inferred(
+                f"inferred:{order.venue_order_id}:{plain(cumulative)}",
+                symbol=entry.symbol,
+                signed=order.side.sign * quantity,
+                price=price,
+                order=order,
+            )
+        if missing:
+            number = self._booking.inferred_count + 1
+            identifier = f"inferred:{entry.symbol}:{plain(entry.venue)}:{number}"
+            self._book_inferred(identifier, symbol=entry.symbol, signed=missing, price=price)
+
+    def _book_inferred(
+        self,
+        identifier: str,
+        *,
+        symbol: Symbol,
+        signed: Decimal,
+        price: Decimal,
+        order: VenueOrder | None = None,
+    ) -> None:
+        """Without an order it is somebody else's, of an order named like the fill."""
+        client_order_id = ClientOrderId(identifier) if order is None else order.client_order_id
         self._booking.book_fill(
             Fill(
                 execution_id=ExecutionId(identifier),
-                client_order_id=ClientOrderId(identifier),
-                venue_order_id=None,
-                symbol=entry.symbol,
-                side=Side.BUY if missing > 0 else Side.SELL,
-                quantity=abs(missing),
+                client_order_id=client_order_id,
+                venue_order_id=None if order is None else order.venue_order_id,
+                symbol=symbol,
+                side=Side.BUY if signed > 0 else Side.SELL,
+                quantity=abs(signed),
                 price=price,
                 fee=ZERO,
                 fee_currency="USDT",

@@ -273,7 +273,12 @@ class _Builder(Foundations):
         """
         state = self.storage.open_state
         self.execution.desk.restore(state.orders)
-        self.execution.booking.restore(state.executions, last_fill_ns=state.last_fill_ns)
+        self.execution.booking.restore(
+            state.executions,
+            last_fill_ns=state.last_fill_ns,
+            inferred=state.inferred,
+            inferred_count=state.inferred_count,
+        )
         self.alarms.restore(state.alarms)
         self.mode.set_halted(state.standing.get(HALTED))
         self.mode.set_operator_reduce_only(state.standing.get(REDUCE_ONLY))

@@ -102,6 +102,7 @@ class Rebuilding:
             order.client_order_id: order for order in state.orders
         }
         self._executions = set(state.executions)
+        self._inferred: dict[str, Fill] = {fill.execution_id: fill for fill in state.inferred}
         self._trips = {trip.id for trip in state.trips_uncleared}
         self._node = node
         self._latched = latched
@@ -224,6 +225,8 @@ class Rebuilding:
             ts_ns=event.executed_at or event.ts_ns,
             is_maker=event.is_maker,
         )
+        if event.replaces:
+            return self._replaced(event, fill)
         record = self._filled_record(event, fill)
         told = self._told_with(event.symbol, following)
         opened = [entry for entry in told if isinstance(entry, ev.TradeOpened)]
@@ -234,6 +237,8 @@ class Rebuilding:
         except InvariantBroken:
             return False
         self._executions.add(fill.execution_id)
+        if fill.execution_id.startswith("inferred"):
+            self._inferred[fill.execution_id] = fill
         if record is not None:
             self._keep(record)
         self._batch.fills.append(fill)
@@ -247,6 +252,37 @@ class Rebuilding:
                 closed is None or (closed.realised, closed.fees) != (entry.realised, entry.fees)
             ):
                 self.not_applied["trade.closed with other figures"] += 1
+        return True
+
+    def _replaced(self, event: ev.OrderFilled, fill: Fill) -> bool:
+        """A true execution that took the place of an inferred fill, which was told before it."""
+        inferred = self._inferred.get(event.replaces)
+        if inferred is None or event.replaced_price is None or inferred.quantity < fill.quantity:
+            return False
+        try:
+            plan = self._ledger.plan_replacement(
+                fill, price_before=event.replaced_price, inferred_ns=event.replaced_at
+            )
+            self._ledger.apply_replacement(plan)
+        except InvariantBroken:
+            return False
+        self._executions.add(fill.execution_id)
+        remaining = replace(inferred, quantity=inferred.quantity - fill.quantity)
+        self._inferred[event.replaces] = remaining
+        self._batch.fills.append(fill)
+        self._batch.replaced.append(remaining)
+        record = self._filled_record(event, fill)
+        before = self.orders.get(event.client_order_id)
+        if before is not None and event.client_order_id == inferred.client_order_id:
+            # It is counted as filled already, at the price that was inferred.
+            more = fill.quantity * (fill.price - event.replaced_price)
+            fees = before.fees + fill.fee
+            record = replace(before, filled_notional=before.filled_notional + more, fees=fees)
+        if record is not None:
+            self._keep(record)
+        if plan.position is not None and plan.trade is not None:
+            self._batch.positions[fill.symbol] = plan.position
+            self._batch.trades[plan.trade.trade_id] = plan.trade
         return True
 
     def _filled_record(self, event: ev.OrderFilled, fill: Fill) -> OrderRecord | None:

@@ -207,6 +207,11 @@ class OrderFilled(OrderEvent, frozen=True, kw_only=True):
     fee_currency: str
     executed_at: int = 0
     is_maker: bool = False
+    # This true execution takes the place of (a part of) a fill that had been inferred: its id, the
+    # price and the time that were booked for it. The position does not change by it.
+    replaces: str = ""
+    replaced_price: Decimal | None = None
+    replaced_at: int = 0
 
 
 class OrderCancelled(OrderEvent, frozen=True, kw_only=True):

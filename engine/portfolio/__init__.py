@@ -6,7 +6,7 @@ Rule: computed from what was committed; nothing here reads a disk, a clock or a 
 
 from engine.portfolio.ledger import Ledger
 from engine.portfolio.reconciliation import Difference, DifferenceKind, reconcile
-from engine.portfolio.records import AccountView, FillPlan, LedgerTotals
+from engine.portfolio.records import AccountView, FillPlan, LedgerTotals, ReplacementPlan
 
 __all__ = [
     "AccountView",
@@ -15,5 +15,6 @@ __all__ = [
     "FillPlan",
     "Ledger",
     "LedgerTotals",
+    "ReplacementPlan",
     "reconcile",
 ]

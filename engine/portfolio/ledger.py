@@ -25,7 +25,14 @@ from engine.model.orders import Fill, Intent, PositionRecord, TradeRecord
 from engine.model.values import ZERO, PositionSide, plain
 from engine.portfolio.averaging import cost_of
 from engine.portfolio.booking import Booked, book
-from engine.portfolio.records import AccountView, FillPlan, LedgerTotals, Mark
+from engine.portfolio.records import (
+    AccountView,
+    FillPlan,
+    LedgerTotals,
+    Mark,
+    ReplacementPlan,
+)
+from engine.portfolio.replacement import replace_price
 from engine.runtime import IdSource
 
 _DAY_NS = 86_400_000_000_000
@@ -200,6 +207,50 @@ class Ledger:
             and self._totals.fees_elsewhere == plan.totals.fees_elsewhere,
             f"{symbol}: totals are not the ones that were committed",
         )
+
+    def plan_replacement(
+        self, fill: Fill, *, price_before: Decimal, inferred_ns: int
+    ) -> ReplacementPlan:
+        """What a true execution would do that takes the place of one inferred at `price_before`,
+        without a fee; changes nothing.
+        """
+        require(self.is_open, "a fill before the books are open")
+        held = self._held.get(fill.symbol)
+        booked = replace_price(
+            fill=replace(fill, fee=self._fee_here(fill)),
+            price_before=price_before,
+            inferred_ns=inferred_ns,
+            position=held.record if held else None,
+            trade=held.trade if held else None,
+        )
+        totals = self.totals
+        return ReplacementPlan(
+            fill=fill,
+            position=booked.position,
+            trade=booked.trade,
+            realised=booked.realised,
+            totals=replace(
+                totals,
+                realised=totals.realised + booked.realised,
+                fees=totals.fees + self._fee_here(fill),
+                fees_elsewhere=self._fees_elsewhere_after(fill),
+            ),
+            sequence=self._sequence,
+        )
+
+    def apply_replacement(self, plan: ReplacementPlan) -> None:
+        """Make a planned and committed replacement part of the books; no quantity changes."""
+        require(plan.sequence == self._sequence, "the books changed since this was planned")
+        self._sequence += 1
+        fill = plan.fill
+        held = self._held.get(fill.symbol)
+        if held is not None and plan.position is not None and plan.trade is not None:
+            fresh = _Held(plan.position, plan.trade, held.mark)
+            fresh.filled, fresh.mark_ns = held.filled, held.mark_ns
+            self._held[fill.symbol] = fresh
+            self._unrealised += fresh.unrealised - held.unrealised
+        self._totals = replace(self._totals, fees_elsewhere=self._fees_elsewhere_after(fill))
+        self._book_totals(realised=plan.realised, fees=self._fee_here(fill))
 
     def _book_totals(
         self,

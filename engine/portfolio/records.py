@@ -61,6 +61,19 @@ class FillPlan(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
 
 
+class ReplacementPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a true execution changes that takes the place of an inferred fill: commit it, then
+    `Ledger.apply_replacement`. Position and trade are None when the symbol is flat.
+    """
+
+    fill: Fill
+    position: PositionRecord | None
+    trade: TradeRecord | None
+    realised: Decimal
+    totals: LedgerTotals
+    sequence: int
+
+
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """The account now."""
 
@@ -90,4 +103,4 @@ class Mark(msgspec.Struct, frozen=True):
     ts_ns: int
 
 
-__all__ = ["AccountView", "FillPlan", "LedgerTotals", "Mark"]
+__all__ = ["AccountView", "FillPlan", "LedgerTotals", "Mark", "ReplacementPlan"]

@@ -39,6 +39,7 @@ __all__ = [
     "put_totals",
     "put_trade",
     "put_trip",
+    "replace_inferred",
     "settle_policy_line",
 ]
 
@@ -107,6 +108,16 @@ def put_fill(connection: sqlite3.Connection, fill: Fill) -> bool:
         format(fill.fee, "f"),
         fill.ts_ns,
         _ENCODER.encode(fill),
+    )
+
+
+def replace_inferred(connection: sqlite3.Connection, fill: Fill) -> None:
+    """What is left of an inferred fill after a true execution took the place of a part of it; with
+    nothing left it stays as a row of quantity zero, so that its id is not used again.
+    """
+    connection.execute(
+        "UPDATE fills SET quantity = ?, record = ? WHERE execution_id = ?",
+        (format(fill.quantity, "f"), _ENCODER.encode(fill), fill.execution_id),
     )
 
 

@@ -42,6 +42,8 @@ class TakenChanges:
     intents: list[Intent] = field(default_factory=list)
     orders: dict[str, OrderRecord] = field(default_factory=dict)
     fills: list[Fill] = field(default_factory=list)
+    # What is left of inferred fills after true executions took their place.
+    replaced: list[Fill] = field(default_factory=list)
     positions: dict[str, PositionRecord] = field(default_factory=dict)
     trades: dict[str, TradeRecord] = field(default_factory=dict)
     marks: list[EquityMark] = field(default_factory=list)
@@ -73,6 +75,8 @@ def put_batch(
         changes.put_order(connection, order)
     for fill in batch.fills:
         changes.put_fill(connection, fill)
+    for fill in batch.replaced:
+        changes.replace_inferred(connection, fill)
     for position in batch.positions.values():
         changes.put_position(connection, position)
     for trade in batch.trades.values():

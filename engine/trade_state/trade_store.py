@@ -41,7 +41,7 @@ from engine.trade_state.history import TradeHistory
 from engine.trade_state.loading import OpenState, load_open
 from engine.trade_state.taking_back import TakeBackFrom, TakenChanges
 
-__all__ = ["BookedFill", "TradeStore"]
+__all__ = ["BookedFill", "Replacement", "TradeStore"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,24 @@ class BookedFill(Protocol):
 
     @property
     def closed(self) -> TradeRecord | None: ...
+
+    @property
+    def totals(self) -> msgspec.Struct: ...
+
+
+class Replacement(Protocol):
+    """What a true execution changes that replaces an inferred one, by shape: the ledger's plan is
+    one. Position and trade are None when flat.
+    """
+
+    @property
+    def fill(self) -> Fill: ...
+
+    @property
+    def position(self) -> PositionRecord | None: ...
+
+    @property
+    def trade(self) -> TradeRecord | None: ...
 
     @property
     def totals(self) -> msgspec.Struct: ...
@@ -112,6 +130,31 @@ class TradeStore:
                 if trade is not None:
                     changes.put_trade(connection, trade)
             changes.put_totals(connection, booked.totals)
+            self._journal.append_in(connection, events)
+            return True
+
+        return self._writer.submit(change)
+
+    def record_replacement(
+        self,
+        order: OrderRecord,
+        replacement: Replacement,
+        inferred: Fill,
+        events: Sequence[Event],
+    ) -> asyncio.Future[bool]:
+        """A true execution took the place of (a part of) an inferred fill, of which `inferred` is
+        what is left. False when the execution is known."""
+
+        def change(connection: sqlite3.Connection) -> bool:
+            if not changes.put_fill(connection, replacement.fill):
+                return False
+            changes.replace_inferred(connection, inferred)
+            changes.put_order(connection, order)
+            if replacement.position is not None:
+                changes.put_position(connection, replacement.position)
+            if replacement.trade is not None:
+                changes.put_trade(connection, replacement.trade)
+            changes.put_totals(connection, replacement.totals)
             self._journal.append_in(connection, events)
             return True
 

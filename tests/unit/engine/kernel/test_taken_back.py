@@ -155,6 +155,29 @@ def test_a_fill_waits_for_the_trade_that_was_told_with_it() -> None:
     assert follower.complete([None, order(ev.OrderIntended, 1)]) == 2
 
 
+def test_a_true_execution_takes_the_place_of_the_inferred_fill_once() -> None:
+    """The position is told by the inferred fill; price and fee by what replaced it."""
+    follower = rebuilding()
+    inferred = filled(2, "inferred:v-1:2", "2", "100")
+    true = filled(
+        4,
+        "x-1",
+        "2",
+        "101",
+        replaces="inferred:v-1:2",
+        replaced_price=Decimal(100),
+        replaced_at=inferred.executed_at,
+    )
+    changed = follower.follow([order(ev.OrderIntended, 1), inferred, opened(3, "t-9"), true, true])
+    record = changed.orders["desk-g1-1"]
+    assert (record.state, record.filled, record.filled_notional) == (OrderState.FILLED, 2, 202)
+    assert changed.positions[BTC].quantity == 2
+    assert changed.positions[BTC].entry_price == 101
+    assert [(one.execution_id, one.quantity) for one in changed.replaced] == [("inferred:v-1:2", 0)]
+    assert totals_of(changed).fees == 2
+    assert follower.not_applied == {"order.filled": 1}
+
+
 def test_the_money_of_an_order_opened_elsewhere_counts() -> None:
     follower = rebuilding()
     changed = follower.follow([order(ev.OrderAccepted, 1), filled(2, "x-1", "1", "100")])
