@@ -1,4 +1,5 @@
-"""An independent audit of the books: every figure worked out anew from the fills in `paper.db`.
+"""An independent audit of the books: every figure worked out anew from the fills in `paper.db`,
+and from what positions paid at funding times.
 
 Imports nothing of the engine and shares no arithmetic with it. It reads the venue's fills in the
 order of their arrival and follows cash: a flat symbol's profit is exactly the cash that came in
@@ -38,13 +39,14 @@ class Audit:
     fills: int = 0
     fees: Fraction = Fraction(0)
     realised: Fraction = Fraction(0)
+    funding: Fraction = Fraction(0)
     quantity: dict[str, Fraction] = field(default_factory=dict)
     cost: dict[str, Fraction] = field(default_factory=dict)
     closed: int = 0
 
     @property
     def balance(self) -> Fraction:
-        return Fraction(self.initial) + self.realised - self.fees
+        return Fraction(self.initial) + self.realised - self.fees + self.funding
 
     def open_symbols(self) -> list[str]:
         return sorted(symbol for symbol, quantity in self.quantity.items() if quantity)
@@ -97,6 +99,8 @@ def audit(paper_db: Path) -> Audit:
             connection, "SELECT symbol, side, quantity, price, fee FROM fills ORDER BY rowid"
         ):
             books.take(symbol, side, Fraction(quantity), Fraction(price), Fraction(fee))
+        for (amount,) in _rows(connection, "SELECT amount FROM fundings"):
+            books.funding += Fraction(amount)
     return books
 
 
@@ -109,9 +113,36 @@ def problems_of(paper_db: Path) -> list[str]:
         twice = _rows(
             connection, "SELECT execution_id FROM fills GROUP BY execution_id HAVING count(*) > 1"
         )
-    found = [f"execution {row[0]} is there twice" for row in twice]
+        fundings = _funding_problems(connection)
+    found = [f"execution {row[0]} is there twice" for row in twice] + fundings
     found += _unequal("account.balance", balance[0][0], books.balance)
     found += _position_problems(books, {row[0]: (row[1], row[2]) for row in rows})
+    return found
+
+
+def _funding_problems(connection: sqlite3.Connection) -> list[str]:
+    """Fundings whose quantity the fills before them do not make, or whose amount is another than
+    minus quantity × price × rate, to 10⁻⁸.
+    """
+    found = []
+    fills = _rows(connection, "SELECT symbol, side, quantity, ts_ns FROM fills")
+    for symbol, quantity, price, rate, amount, ts_ns in _rows(
+        connection, "SELECT symbol, quantity, price, rate, amount, ts_ns FROM fundings"
+    ):
+        # Of a fill in the very same nanosecond nobody can say which was first.
+        held = {
+            sum(
+                Fraction(row[2]) * (1 if row[1] == "BUY" else -1)
+                for row in fills
+                if row[0] == symbol and row[3] < until
+            )
+            for until in (ts_ns, ts_ns + 1)
+        }
+        due = -Fraction(quantity) * Fraction(price) * Fraction(rate)
+        if Fraction(quantity) not in held:
+            found.append(f"funding of {quantity} {symbol}: the fills leave another quantity")
+        if Fraction(amount) != Fraction(round(due * 10**8), 10**8):
+            found.append(f"funding of {symbol}: {amount}, by the rate {_decimal(due)}")
     return found
 
 
@@ -147,7 +178,7 @@ def differences_from(paper_db: Path, summary_books: dict[str, Any]) -> list[str]
     found += _unequal("initial", summary_books["initial"], Fraction(books.initial))
     found += _unequal("realised", summary_books["realised"], books.realised)
     found += _unequal("fees", summary_books["fees"], books.fees)
-    found += _unequal("funding", summary_books["funding"], Fraction(0))
+    found += _unequal("funding", summary_books["funding"], books.funding)
     found += _unequal("balance", summary_books["balance"], books.balance)
     found += _unequal("unrealised", summary_books["unrealised"], unrealised)
     found += _unequal("equity", summary_books["equity"], books.balance + unrealised)

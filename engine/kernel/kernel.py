@@ -365,8 +365,9 @@ class Kernel:
         exchange's balance but for its rounding.
 
         A fill may fall between the reads while the engine trades: they differ only when they go on
-        differing.
+        differing. What moved the wallet since the last look is booked first.
         """
+        await self._wallet.run()
         parts = self._parts
         is_live = parts.options.effective.engine.mode == "live"
         tolerance = LEDGER_TOLERANCE if is_live else ZERO

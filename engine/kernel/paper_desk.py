@@ -9,13 +9,16 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from engine.database import DatabaseWriter
 from engine.kernel.public_market import PublicMarket
 from engine.model.config import PaperSection
 from engine.model.ids import Symbol
 from engine.model.instrument import Instrument, paper_instrument
 from engine.model.key_rights import KeyRights
-from engine.model.venue import WalletMovement, WatchedAccount
+from engine.model.values import ZERO
+from engine.model.venue import WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
 
@@ -40,7 +43,8 @@ class PaperDesk(PaperVenue):
         super().__init__(
             clock=clock,
             writer=writer,
-            settings=settings,
+            # An exchange's own funding comes with its streams.
+            settings=replace(settings, funding=ZERO) if public else settings,
             instrument=self.exit_instrument,
             final_check=final_check,
         )
@@ -112,10 +116,6 @@ class PaperDesk(PaperVenue):
     @property
     def books_opened_ns(self) -> int:
         return 0
-
-    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
-        """Only trades move this wallet."""
-        return ()
 
     def open_books(self, opened_ns: int) -> None:
         """Both books begin together, with the capital of the configuration."""

@@ -19,6 +19,8 @@ from engine.model.errors import ConfigurationError
 from engine.model.ids import node_name
 from engine.model.redis_url import parse_redis_url, redacted
 
+# More than any venue has ever asked at one time.
+_FUNDING_MAX = Decimal("0.05")
 Mode = Literal["paper", "dry_run", "live"]
 # Name, generation (minutes since 2020), fence and number fit into the 36 characters of an id.
 NODE_LENGTH_MAX_AT_EXCHANGE = 10
@@ -87,7 +89,11 @@ class MarketSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PaperSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[paper]`: the paper venue. `slippage` is the price impact in bps per 100,000 of notional."""
+    """`[paper]`: the paper venue. `slippage` is the price impact in bps per 100,000 of notional.
+
+    `funding` is what longs pay shorts at 00:00, 08:00 and 16:00 UTC, as a fraction of notional (0:
+    nothing); at an exchange's prices that exchange's rates and times hold instead.
+    """
 
     initial_balance: Decimal = Decimal(100_000)
     spread_bps: Decimal = Decimal(1)
@@ -95,6 +101,7 @@ class PaperSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     maker_fee: Decimal = Decimal("0.0002")
     taker_fee: Decimal = Decimal("0.0005")
     latency_ms: int = 20
+    funding: Decimal = Decimal(0)
 
 
 class PolicySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -274,6 +281,9 @@ def check(configuration: Configuration) -> None:
     _above("paper.initial_balance", paper.initial_balance, 0, inclusive=False)
     for name in ("spread_bps", "slippage", "maker_fee", "taker_fee", "latency_ms"):
         _above(f"paper.{name}", getattr(paper, name), 0)
+    if abs(paper.funding) > _FUNDING_MAX:
+        words = f"must lie between -{_FUNDING_MAX} and {_FUNDING_MAX}, not at {paper.funding}"
+        raise ConfigurationError("paper.funding", words)
     _above("redis.stream_max_events", configuration.redis.stream_max_events, 1_000)
     _above("journal.max_bytes", configuration.journal.max_bytes, 1_000_000)
     _above("backup.keep", configuration.backup.keep, 1)

@@ -3,7 +3,8 @@
 Kept apart from our ledger on purpose, as a venue's are: its arithmetic is written anew. A position
 is a signed quantity with its signed cost; a part that is closed takes its share of the cost,
 rounded to 10⁻¹², and the last part takes all of the rest, so that a flat account's balance is
-exactly the cash that flowed. Balance = initial + realised - fees, without what is unrealised.
+exactly the cash that flowed. Balance = initial + realised - fees + funding, without what is
+unrealised.
 Everything that changes is collected in `Changes`, to be committed at once. No clock, no disk.
 """
 
@@ -22,6 +23,7 @@ from engine.model.venue import VenueOrder, VenuePosition
 
 _COST_GRID = Decimal("1E-12")
 _FEE_GRID = Decimal("1E-8")
+_NS = 1_000_000_000
 
 
 class Position(msgspec.Struct):
@@ -55,6 +57,19 @@ class Position(msgspec.Struct):
         return realised
 
 
+class Funding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a position paid (negative) or got at one funding time."""
+
+    movement_id: str
+    symbol: Symbol
+    quantity: Decimal
+    price: Decimal
+    rate: Decimal
+    amount: Decimal
+    due_ns: int
+    ts_ns: int
+
+
 class Changes(msgspec.Struct):
     """What one step changed, as it is afterwards."""
 
@@ -62,6 +77,7 @@ class Changes(msgspec.Struct):
     positions: dict[Symbol, Position] = {}
     orders: dict[VenueOrderId, VenueOrder] = {}
     fills: list[Fill] = []
+    fundings: list[Funding] = []
     leverages: dict[Symbol, Decimal] = {}
     marks: dict[Symbol, tuple[Decimal, int]] = {}
 
@@ -79,6 +95,8 @@ class LoadedBooks(msgspec.Struct):
     marks: dict[Symbol, tuple[Decimal, int]]
     order_number: int
     execution_number: int
+    # The last funding time of each symbol that was settled.
+    funded_ns: dict[Symbol, int] = {}
 
 
 class Books:
@@ -92,6 +110,7 @@ class Books:
         self.leverages = loaded.leverages
         self._order_number = loaded.order_number
         self._execution_number = loaded.execution_number
+        self._funded_ns = loaded.funded_ns
         self._open: dict[Symbol, dict[ClientOrderId, VenueOrder]] = {}
         for order in loaded.open_orders:
             self._open.setdefault(order.symbol, {})[order.client_order_id] = order
@@ -191,6 +210,30 @@ class Books:
         filled = order.filled + quantity
         state = OrderState.FILLED if filled == order.quantity else OrderState.PARTIALLY_FILLED
         return fill, self.put(replace(order, filled=filled, state=state, ts_ns=ts_ns))
+
+    def settle_funding(
+        self, symbol: Symbol, *, rate: Decimal, price: Decimal, due_ns: int, ts_ns: int
+    ) -> None:
+        """Longs pay shorts at a positive rate, once for each funding time."""
+        quantity = self.quantity(symbol)
+        if not quantity or due_ns <= self._funded_ns.get(symbol, 0):
+            return
+        self._funded_ns[symbol] = due_ns
+        amount = -(quantity * price * rate).quantize(_FEE_GRID)
+        self.balance += amount
+        self._changes.balance = self.balance
+        self._changes.fundings.append(
+            Funding(
+                movement_id=f"{self._epoch}f-{symbol}-{due_ns // _NS}",
+                symbol=symbol,
+                quantity=quantity,
+                price=price,
+                rate=rate,
+                amount=amount,
+                due_ns=due_ns,
+                ts_ns=ts_ns,
+            )
+        )
 
     def take_changes(self) -> Changes:
         """What is to be committed now; the next step starts empty."""

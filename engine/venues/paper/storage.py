@@ -15,7 +15,7 @@ from engine.database import Migration
 from engine.model.ids import ClientOrderId, ExecutionId, Symbol, VenueOrderId
 from engine.model.orders import Fill, OrderKind, OrderState
 from engine.model.values import Side, plain
-from engine.model.venue import VenueOrder
+from engine.model.venue import MovementKind, VenueOrder, WalletMovement
 from engine.venues.paper.books import Changes, LoadedBooks, Position
 
 PAPER_MIGRATIONS: tuple[Migration, ...] = (
@@ -72,6 +72,23 @@ CREATE TABLE marks (
 CREATE TABLE venue (epoch TEXT NOT NULL, initial TEXT NOT NULL);
 """,
     ),
+    Migration(
+        number=2,
+        name="fundings",
+        sql="""
+CREATE TABLE fundings (
+    movement_id TEXT PRIMARY KEY,
+    symbol TEXT NOT NULL,
+    quantity TEXT NOT NULL,
+    price TEXT NOT NULL,
+    rate TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    due_ns INTEGER NOT NULL,
+    ts_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX fundings_by_time ON fundings (ts_ns);
+""",
+    ),
 )
 
 _ORDER_COLUMNS = (
@@ -123,6 +140,10 @@ def _load(connection: sqlite3.Connection, *, epoch: str) -> LoadedBooks:
         },
         order_number=int(rows("SELECT count(*) FROM orders")[0][0]),
         execution_number=int(rows("SELECT count(*) FROM fills")[0][0]),
+        funded_ns={
+            Symbol(symbol): int(due_ns)
+            for symbol, due_ns in rows("SELECT symbol, max(due_ns) FROM fundings GROUP BY symbol")
+        },
     )
 
 
@@ -161,6 +182,22 @@ def saving(changes: Changes) -> Callable[[sqlite3.Connection], None]:
             [
                 (fill.execution_id, fill.venue_order_id, fill.is_maker, fill.fee_currency)
                 for fill in changes.fills
+            ],
+        )
+        many(
+            "INSERT INTO fundings VALUES (?,?,?,?,?,?,?,?)",
+            [
+                (
+                    funding.movement_id,
+                    funding.symbol,
+                    plain(funding.quantity),
+                    plain(funding.price),
+                    plain(funding.rate),
+                    plain(funding.amount),
+                    funding.due_ns,
+                    funding.ts_ns,
+                )
+                for funding in changes.fundings
             ],
         )
         for symbol, position in changes.positions.items():
@@ -230,6 +267,32 @@ def listing_fills(
     return job
 
 
+def listing_movements(
+    since_ns: int, *, currency: str
+) -> Callable[[sqlite3.Connection], tuple[WalletMovement, ...]]:
+    """A job that reads what changed the wallet beside trades since a time, oldest first."""
+
+    def job(connection: sqlite3.Connection) -> tuple[WalletMovement, ...]:
+        return tuple(
+            WalletMovement(
+                movement_id=str(movement_id),
+                kind=MovementKind.FUNDING,
+                currency=currency,
+                amount=Decimal(amount),
+                ts_ns=int(ts_ns),
+                symbol=Symbol(symbol),
+                detail="funding",
+            )
+            for movement_id, symbol, amount, ts_ns in connection.execute(
+                "SELECT movement_id, symbol, amount, ts_ns FROM fundings WHERE ts_ns >= ?"
+                " ORDER BY ts_ns, movement_id",
+                (since_ns,),
+            )
+        )
+
+    return job
+
+
 def _order_row(order: VenueOrder) -> tuple[object, ...]:
     return (
         order.venue_order_id,
@@ -277,4 +340,11 @@ def _base36(number: int) -> str:
     return text or "0"
 
 
-__all__ = ["PAPER_MIGRATIONS", "finding_order", "listing_fills", "loading", "saving"]
+__all__ = [
+    "PAPER_MIGRATIONS",
+    "finding_order",
+    "listing_fills",
+    "listing_movements",
+    "loading",
+    "saving",
+]

@@ -32,13 +32,21 @@ from engine.model.venue import (
     VenueBalance,
     VenueOrder,
     VenuePosition,
+    WalletMovement,
 )
 from engine.ports import Clock, FinalCheck
 from engine.venues.paper.books import Books, LoadedBooks
 from engine.venues.paper.faults import Fault, PaperFaults
+from engine.venues.paper.funding import FundingTimes
 from engine.venues.paper.matching import Matching, Updates
 from engine.venues.paper.pricing import Prices
-from engine.venues.paper.storage import finding_order, listing_fills, loading, saving
+from engine.venues.paper.storage import (
+    finding_order,
+    listing_fills,
+    listing_movements,
+    loading,
+    saving,
+)
 
 CURRENCY = "USDT"
 RECEIVE_WINDOW_NS = 1_000_000_000
@@ -77,6 +85,9 @@ class PaperVenue:
         self._loading: asyncio.Future[LoadedBooks] | None = None
         self._last_commit: asyncio.Future[None] | None = None
         self._bands: Mapping[Symbol, tuple[Decimal, Decimal]] = {}
+        self._funding = FundingTimes(rate=settings.funding)
+        # The earliest time at which a price is asked to do more than to fill.
+        self._timer_ns = 0
         self._marks_due_ns = 0
         self._marks_saving = 0
         self._handlers: list[StreamHandler] = []
@@ -99,6 +110,7 @@ class PaperVenue:
         for symbol, (price, _) in loaded.marks.items():
             self._prices.last.setdefault(symbol, price)
         self._rebuild()
+        self._funding.begin(self._clock.now_ns())
         self._set_connected(connected=True, cause="")
 
     async def close(self) -> None:
@@ -121,8 +133,26 @@ class PaperVenue:
         band = self._bands.get(symbol)
         if band is not None and not band[0] < price < band[1] and self._matching is not None:
             self._commit("match", self._matching.on_price(symbol, price, ts_ns))
+        if ts_ns >= self._timer_ns:
+            self._do_what_is_due(ts_ns)
+
+    def _do_what_is_due(self, ts_ns: int) -> None:
+        if ts_ns >= self._funding.next_ns and self._matching is not None:
+            self._pay_funding(self._matching, ts_ns)
         if ts_ns >= self._marks_due_ns:
             self._save_marks(ts_ns)
+        self._timer_ns = min(self._marks_due_ns, self._funding.next_ns)
+
+    def _pay_funding(self, matching: Matching, ts_ns: int) -> None:
+        """Each position at the last price of its symbol; committed like anything else."""
+        for due in self._funding.take(ts_ns, matching.books.positions):
+            price = self._prices.last.get(due.symbol)
+            if price is not None:
+                matching.books.settle_funding(
+                    due.symbol, rate=due.rate, price=price, due_ns=due.due_ns, ts_ns=ts_ns
+                )
+        matching.rebuild_bands()
+        self._commit("funding", [])
 
     def on_quote(self, symbol: Symbol, bid: Decimal, ask: Decimal, ts_ns: int) -> None:
         """Best bid and ask; market orders deal at them."""
@@ -130,6 +160,8 @@ class PaperVenue:
 
     def on_funding(self, symbol: Symbol, rate: Decimal, due_ns: int) -> None:
         """What longs will pay shorts, and when."""
+        self._funding.tell(symbol, rate, due_ns, self._clock.now_ns())
+        self._timer_ns = min(self._timer_ns, self._funding.next_ns)
 
     def set_marks(self, marks: Mapping[Symbol, Decimal]) -> None:
         """Tell prices from elsewhere, where no feed runs."""
@@ -236,7 +268,7 @@ class PaperVenue:
         return await self._read("open_orders", lambda books: tuple(books.open_orders(symbol)))
 
     async def balance(self) -> VenueBalance:
-        """The wallet balance: initial + realised - fees."""
+        """The wallet balance: initial + realised - fees + funding."""
         return await self._read(
             "balance", lambda books: VenueBalance(currency=CURRENCY, balance=books.balance)
         )
@@ -248,6 +280,14 @@ class PaperVenue:
     async def executions(self, *, since_ns: int, symbol: Symbol | None = None) -> tuple[Fill, ...]:
         """Executions since a time, oldest first."""
         return await self._query("executions", listing_fills(since_ns, symbol))
+
+    async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
+        """Funding since a time, oldest first; nothing else moves this wallet beside trades."""
+        await self._settled()
+        self._ready()
+        return await self._durable(
+            self._writer.submit(listing_movements(since_ns, currency=CURRENCY))
+        )
 
     async def _read(self, operation: str, view: Callable[[Books], T]) -> T:
         fault = await self._travel(operation)

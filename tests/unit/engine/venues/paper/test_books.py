@@ -69,7 +69,7 @@ def test_books_are_the_sum_of_their_fills_to_the_last_decimal(
     """Σ fills = positions; balance from cash flows; the disk and our ledger say the same."""
     with TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "p.db")) as disk:
         disk.execute("PRAGMA synchronous=OFF")  # What is proved here is arithmetic, not durability.
-        disk.executescript(PAPER_MIGRATIONS[0].sql)
+        disk.executescript("".join(step.sql for step in PAPER_MIGRATIONS))
         books = Books(loading(initial=INITIAL, now_ns=1)(disk), currency="USDT")
         prices = Prices(settings=SETTINGS)
         prices.last = {BTC: Decimal(60_000), ETH: Decimal(3_000)}
