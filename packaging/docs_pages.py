@@ -201,7 +201,7 @@ _KEY_WORDS: Mapping[str, str] = {
     "venue.rest_url": "instead of the venue's own, for a simulator or a proxy: "
     "`https://HOST[:PORT]`, or `http://` on this machine alone; together with `venue.stream_url`",
     "venue.stream_url": "likewise for its streams: `wss://HOST[:PORT]`, or `ws://` on this machine",
-    "market.feed": "where prices come from; `venue` are the public streams of `[venue]`, without a key",
+    "market.feed": "where prices come from; `venue`: the public streams of `[venue]`, no key",
     "market.source": "the recorded file of a replay",
     "market.symbols": "markets of the simulated feed",
     "market.seed": "of the simulated market; the same seed is the same market",
@@ -212,8 +212,8 @@ _KEY_WORDS: Mapping[str, str] = {
     "paper.maker_fee": "fraction of notional",
     "paper.taker_fee": "fraction of notional",
     "paper.latency_ms": "to the paper venue, and the same back",
-    "paper.funding": "what longs pay shorts at 00:00, 08:00 and 16:00 UTC, fraction of notional; with"
-    " the feed `venue` the exchange's own rates and times hold",
+    "paper.funding": "what longs pay shorts at 00:00, 08:00 and 16:00 UTC, fraction of notional;"
+    " with the feed `venue` the exchange's own rates and times hold",
     "policy.file": "a policy document for the first start; later starts ignore it and say so",
     "journal.max_bytes": "cap of the journal",
     "journal.max_age": "days that acknowledged events are kept",

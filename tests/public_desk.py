@@ -57,17 +57,17 @@ class PublicDesk(Desk):
         )
         self.options = dataclasses.replace(self.options, configuration=configuration)
         self._failed: list[str] = []
-        self._tasks = Tasks(on_fault=lambda name, error: self._failed.append(f"{name}: {error!r}"))
-        self.exchange = _EXCHANGES[venue](clock=clock, tasks=self._tasks, settings=Settings())
-        self.line = Line(clock=clock, tasks=self._tasks)
+        self.tasks = Tasks(on_fault=lambda name, error: self._failed.append(f"{name}: {error!r}"))
+        self.exchange = _EXCHANGES[venue](clock=clock, tasks=self.tasks, settings=Settings())
+        self.line = Line(clock=clock, tasks=self.tasks)
 
     async def build(self) -> None:
         transport = VenueTransport(
             connections=lambda url: InMemoryConnections(
-                self.exchange, self.clock, line=self.line, tasks=self._tasks
+                self.exchange, self.clock, line=self.line, tasks=self.tasks
             ),
             open_socket=in_memory_sockets(
-                self.exchange, self.clock, line=self.line, tasks=self._tasks
+                self.exchange, self.clock, line=self.line, tasks=self.tasks
             ),
         )
         kernel = await build_kernel(self.options, clock=self.clock, transport=transport)
@@ -80,6 +80,10 @@ class PublicDesk(Desk):
     def open_exchange(self) -> None:
         """Begin the exchange's own life, with the story's prices."""
         self.exchange.start()
+        self.set_prices()
+
+    def set_prices(self) -> None:
+        """The story's."""
         for symbol, price in self.prices.items():
             self.exchange.venue.set_price(symbol, Decimal(price))
 
@@ -88,7 +92,7 @@ class PublicDesk(Desk):
 
     async def close_exchange(self) -> None:
         self.exchange.close()
-        await self._tasks.cancel_all()
+        await self.tasks.cancel_all()
         assert not self._failed, self._failed
 
     def move(self, price: str, symbol: Symbol = BTC) -> None:
