@@ -204,7 +204,7 @@ async def _live_through_everything(venue: _Venue, data_dir: Path, sender: BusSen
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("name", ["binance"])
+@pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_an_exchange_key_is_in_nothing_that_the_engine_leaves_behind(
     name: str, tmp_path: Path, redis_server: RealRedis
 ) -> None:

@@ -11,6 +11,7 @@ import gc
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,6 +29,32 @@ KEY = "K3yOfTheRealAccount0123456789abcdefXYZ"
 SECRET = "S3cretOfTheRealAccount9876543210fedcbaQ"
 _HEADERS = ("x-bapi-sign",)
 _LISTEN_KEY = re.compile(r'"listenKey":\s*"(\w+)"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class _At:
+    """What a venue calls what goes wrong there."""
+
+    place: str
+    positions: str
+    refusal: str
+    code: str
+
+
+_VENUES = {
+    "binance": _At(
+        place="POST /fapi/v1/order",
+        positions="GET /fapi/v3/positionRisk",
+        refusal="key_401",
+        code="-2015",
+    ),
+    "bybit": _At(
+        place="POST /v5/order/create",
+        positions="GET /v5/position/list",
+        refusal="key_10003",
+        code="10003",
+    ),
+}
 
 
 class _SecretDesk(ExchangeDesk):
@@ -51,17 +78,17 @@ class _SecretDesk(ExchangeDesk):
         return answer
 
 
-async def _live_through_everything(desk: _SecretDesk) -> None:
+async def _live_through_everything(desk: _SecretDesk, at: _At) -> None:
     """Trade, be refused, wait in vain, lose the stream, be stopped."""
     await desk.enter()
-    desk.inject(kind="error", on="POST /fapi/v1/order", answer="key_401")
+    desk.inject(kind="error", on=at.place, answer=at.refusal)
     desk.signal(symbol=ETH)
     await desk.sleep(6.0)
-    desk.inject(kind="timeout_after", on="POST /fapi/v1/order", seconds=20)
+    desk.inject(kind="timeout_after", on=at.place, seconds=20)
     desk.signal(symbol=ETH)
     await desk.sleep(15.0)
     desk.inject(kind="cut_streams")
-    desk.inject(kind="malformed_answer", on="GET /fapi/v3/positionRisk")
+    desk.inject(kind="malformed_answer", on=at.positions)
     await desk.sleep(70.0)
     desk.kernel.client.trip(source=TripSource.BUTTON, reason="story", scope=Scope.NODE)
     stop = desk.kernel.parts.stop
@@ -91,19 +118,20 @@ def _holders(search: SecretSearch) -> list[str]:
 
 @pytest.mark.allow_log(".*")
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("venue", list(_VENUES))
 def test_no_object_and_no_log_record_shows_a_key_a_signature_or_a_listen_key(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    venue: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     search = SecretSearch({"key": KEY, "secret": SECRET})
 
     async def play(clock: SimClock) -> list[str]:
-        desk = _SecretDesk(clock=clock, folder=tmp_path)
+        desk = _SecretDesk(clock=clock, folder=tmp_path, venue=venue)
         desk.open_exchange()
         try:
             await desk.open()
             await desk.go_live()
-            await _live_through_everything(desk)
+            await _live_through_everything(desk, _VENUES[venue])
             search.add_tokens("token", desk.tokens)
             return _holders(search)
         finally:
@@ -112,7 +140,7 @@ def test_no_object_and_no_log_record_shows_a_key_a_signature_or_a_listen_key(
 
     assert run_simulated(play, start_ns=START_NS) == []
     assert search.tokens > 30, "hardly anything was signed"
-    assert "-2015" in caplog.text
+    assert _VENUES[venue].code in caplog.text
     assert search.found_in(caplog.text.encode()) == set()
 
 
