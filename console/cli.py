@@ -42,6 +42,7 @@ from engine.kernel import (
     import_state,
     latch_findings,
     load_configuration,
+    mode_on_disk,
     read_audit,
     real_clock,
     run_headless,
@@ -486,11 +487,23 @@ def _panic_here(arguments: argparse.Namespace, data_dir: Path, reason: str) -> d
         configuration=configuration,
         find_key=lambda: exchange_key(options),
     )
+    if wrong:
+        wrong += "; so only a paper account was looked for"
+    else:
+        wrong = _other_books(configuration, data_dir)
     if not wrong:
         return result
-    why = f"{wrong}; so only a paper account was looked for: check the exchange itself"
+    why = f"{wrong}: check the exchange itself"
     unmet = [{"condition": "configuration", "why": why}, *result["unmet"]]
     return {**result, "ok": False, "unmet": unmet}
+
+
+def _other_books(configuration: Configuration, data_dir: Path) -> str:
+    """What is wrong when the account that was stopped is not the one of this data directory."""
+    books, mode = mode_on_disk(data_dir), configuration.engine.mode
+    if books in ("", mode):
+        return ""
+    return f"{data_dir} holds the books of mode '{books}', and the configuration says '{mode}'"
 
 
 def _panic_unmet(result: dict[str, Any], scope: Scope) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from engine.kernel.offline_records import back_up_offline, read_audit, verify_au
 from engine.kernel.options import KernelOptions, load_configuration
 from engine.kernel.self_check import database_findings, latch_findings
 from engine.kernel.stored_keys import exchange_key, forget_api_key, show_api_key, store_api_key
+from engine.kernel.whose_books import mode_on_disk
 
 __all__ = [
     "ImportRequest",
@@ -27,6 +28,7 @@ __all__ = [
     "import_state",
     "latch_findings",
     "load_configuration",
+    "mode_on_disk",
     "read_audit",
     "real_clock",
     "run_headless",

@@ -7,10 +7,16 @@ mistyped configuration is refused before anything is asked of a venue. Fails: Co
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
+from engine.database import DatabaseReader
+from engine.kernel.data_directory import DataDirectory
 from engine.kernel.standing import BOOKS_OF
 from engine.kernel.storage import Storage
 from engine.model.config import Configuration
-from engine.model.errors import ConfigurationError
+from engine.model.errors import ConfigurationError, StoreError
+from engine.trade_state import TradeHistory
 
 _PAPER = "paper"
 
@@ -36,4 +42,27 @@ async def claim_books(storage: Storage, configuration: Configuration) -> None:
         await storage.store.record_standing(BOOKS_OF, wanted)
 
 
-__all__ = ["claim_books", "whose_books"]
+def mode_on_disk(data_dir: Path) -> str:
+    """The mode whose books are there; empty where nobody wrote it down, or it cannot be read.
+
+    For the command line, which has no loop.
+    """
+    path = DataDirectory(data_dir).state_db
+    if not path.exists():
+        return ""
+    try:
+        return asyncio.run(_read(path)).partition(" ")[0]
+    except StoreError:
+        return ""
+
+
+async def _read(path: Path) -> str:
+    reader = DatabaseReader(path=path)
+    await reader.open()
+    try:
+        return await TradeHistory(reader=reader).standing(BOOKS_OF) or ""
+    finally:
+        await reader.close()
+
+
+__all__ = ["claim_books", "mode_on_disk", "whose_books"]

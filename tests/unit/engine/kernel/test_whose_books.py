@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from console.cli import _other_books
 from engine.kernel.data_directory import DataDirectory
 from engine.kernel.from_disk import status_from_disk
 from engine.kernel.storage import open_storage
-from engine.kernel.whose_books import claim_books, whose_books
+from engine.kernel.whose_books import claim_books, mode_on_disk, whose_books
 from engine.model.config import Configuration, EngineSection, Mode, VenueSection
 from engine.model.errors import ConfigurationError
 from engine.runtime import SimClock, SystemClock, run_simulated
@@ -62,6 +63,22 @@ def test_the_first_start_decides_and_the_same_may_come_again(tmp_path: Path) -> 
             asyncio.run(_claim(folder, other))
         assert said.value.field == "engine.mode"
     assert status_from_disk(folder)["mode"] == "dry_run"
+    assert mode_on_disk(folder) == "dry_run"
+
+
+def test_a_panic_in_the_books_of_another_mode_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    asyncio.run(_claim(folder, _configuration("live")))
+    said = _other_books(_configuration("paper"), folder)
+    assert "holds the books of mode 'live', and the configuration says 'paper'" in said
+    assert _other_books(_configuration("live"), folder) == ""
+    assert _other_books(_configuration("live"), tmp_path / "nothing") == ""
+
+
+def test_what_nobody_wrote_down_is_not_guessed(tmp_path: Path) -> None:
+    assert mode_on_disk(tmp_path) == ""
+    (tmp_path / "state.db").write_bytes(b"no database at all")
+    assert mode_on_disk(tmp_path) == ""
 
 
 def test_books_of_an_older_version_are_papers(tmp_path: Path) -> None:
