@@ -84,13 +84,13 @@ class ExitSender:
         Denied when it would not only reduce, else the venue's error.
         """
         read_ns = self._clock.now_ns()
-        signed = await self._position(symbol)
+        signed = await self._position(symbol, side)
         trace = TraceId(self._ids.next("c"))
         intent = self._exit(symbol, side, OrderPurpose.EXIT, trace, quantity, price)
         asked_away: frozenset[ClientOrderId] = frozenset()
         if price is None and self._refused(intent, signed, read_ns, asked_away):
             asked_away = await self._make_way(symbol, side)
-            signed = await self._position(symbol)
+            signed = await self._position(symbol, side)
         if refused := self._refused(intent, signed, read_ns, asked_away):
             raise Denied(tuple(str(one.code) for one in refused), refused[0].detail)
         return await self.send(intent)
@@ -139,24 +139,8 @@ class ExitSender:
                 await self._clock.sleep(_RETRY_S[attempt - 1])
             try:
                 read_ns = self._clock.now_ns()
-                signed = await self._position(symbol)
-                if signed == ZERO:
-                    return last
-                side = Side.SELL if signed > 0 else Side.BUY
-                if asked_away := await self._make_way(symbol, side):
-                    signed = await self._position(symbol)
-                working = self._working(symbol, asked_away)
-                left = abs(signed) - closing_in_flight(symbol, side, working, fresh_read_ns=read_ns)
-                while True:  # None above the venue's maximum.
-                    intent = self._exit(symbol, side, purpose, trace, left)
-                    if refused := self._refused(intent, signed, read_ns, asked_away):
-                        # Other exits are on their way and cover the position already.
-                        _log.info("close of %s: %s", symbol, refused[0].detail)
-                        return last
-                    last = await self.send(intent)
-                    left -= intent.quantity
-                    if left <= 0:
-                        break
+                for signed in await self._legs(symbol):
+                    last = await self._close_leg(symbol, signed, read_ns, purpose, trace) or last
             except (OutcomeUnknown, NotExecuted, Refused, TimeoutError) as caught:
                 _log.warning("close of %s, try %d: %s", symbol, attempt + 1, caught)
                 error = caught
@@ -165,10 +149,40 @@ class ExitSender:
         assert error is not None
         raise error
 
-    async def _position(self, symbol: Symbol) -> Decimal:
-        """The venue's own signed quantity; a failed read raises, it never counts as flat."""
+    async def _close_leg(
+        self, symbol: Symbol, signed: Decimal, read_ns: int, purpose: OrderPurpose, trace: TraceId
+    ) -> OrderRecord | None:
+        """Close the position, or in hedge mode one leg of it, of which `signed` was read."""
+        last: OrderRecord | None = None
+        side = Side.SELL if signed > 0 else Side.BUY
+        if asked_away := await self._make_way(symbol, side):
+            signed = await self._position(symbol, side)
+        working = self._working(symbol, asked_away)
+        left = abs(signed) - closing_in_flight(symbol, side, working, fresh_read_ns=read_ns)
+        while signed:  # None above the venue's maximum.
+            intent = self._exit(symbol, side, purpose, trace, left)
+            if refused := self._refused(intent, signed, read_ns, asked_away):
+                # Other exits are on their way and cover the position already.
+                _log.info("close of %s: %s", symbol, refused[0].detail)
+                break
+            last = await self.send(intent)
+            left -= intent.quantity
+            if left <= 0:
+                break
+        return last
+
+    async def _legs(self, symbol: Symbol) -> list[Decimal]:
+        """The venue's own signed quantities: one, two in hedge mode, none where it is flat. A
+        failed read raises, it never counts as flat.
+        """
         positions = await within(self._clock, _ANSWER_S, self._reads.positions())
-        return next((entry.quantity for entry in positions if entry.symbol == symbol), ZERO)
+        return [row.quantity for row in positions if row.symbol == symbol and row.quantity]
+
+    async def _position(self, symbol: Symbol, closing: Side) -> Decimal:
+        """What this side would close; without legs the position, whichever side it is on."""
+        legs = await self._legs(symbol)
+        closed = [quantity for quantity in legs if quantity * closing.sign < 0]
+        return next(iter(closed or legs), ZERO)
 
     def _exit(
         self,

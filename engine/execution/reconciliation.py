@@ -35,7 +35,7 @@ from engine.model.limits import LEDGER_TOLERANCE
 from engine.model.orders import Fill, OrderState, OrderTrigger
 from engine.model.values import ZERO, Side, plain
 from engine.model.venue import VenueOrder, VenuePosition
-from engine.portfolio import Difference, Ledger, reconcile
+from engine.portfolio import Difference, Ledger, net_of, reconcile
 from engine.ports import Clock
 from engine.runtime import Stamper, within
 
@@ -69,7 +69,9 @@ class _Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the venue said in one go, and what of it differs from our books."""
 
     orders: tuple[VenueOrder, ...]
+    # One row a symbol; `legs` are those of symbols that have two at once, in hedge mode.
     positions: tuple[VenuePosition, ...]
+    legs: dict[Symbol, tuple[VenuePosition, ...]]
     differences: list[Difference]
 
     def of_positions(self) -> dict[Symbol, Difference]:
@@ -110,6 +112,8 @@ class Reconciliation:
         self.last_ok_ns: int | None = None
         # What the last run found of positions that differed; empty when they agreed.
         self.mismatch = ""
+        # Symbols that are long and short at once at the venue, with their legs in words.
+        self.two_legs: dict[Symbol, str] = {}
         # Balance differing in two runs, with both figures; empty while they agree.
         self.balance_gap = ""
         self._gap_before = ""
@@ -129,6 +133,7 @@ class Reconciliation:
             finally:
                 self._running = False
             self._read_s = _READ_S
+        found += self._hedged(snapshot)
         self._report(snapshot.positions, found)
         return tuple(found)
 
@@ -171,7 +176,8 @@ class Reconciliation:
         positions = await self._ask(reads.positions())
         return _Snapshot(
             orders=orders,
-            positions=positions,
+            positions=net_of(positions),
+            legs=_double(positions),
             differences=reconcile(
                 ours=self._ledger.positions(),
                 venue=positions,
@@ -346,6 +352,26 @@ class Reconciliation:
         assert position is not None
         return position.entry_price
 
+    def _hedged(self, snapshot: _Snapshot) -> list[Divergence]:
+        """Symbols with a long and a short leg at once: our books hold their net, entries are shut
+        there, and each leg can be closed. Told once for as long as it lasts.
+        """
+        new = snapshot.legs.keys() - self.two_legs.keys()
+        self.two_legs = {
+            symbol: " and ".join(f"{leg.leg} {plain(leg.quantity)}" for leg in legs)
+            for symbol, legs in snapshot.legs.items()
+        }
+        return [
+            Divergence(
+                kind="two_legs",
+                symbol=symbol,
+                ours=plain(self._ledger.quantity(symbol)),
+                venue=self.two_legs[symbol],
+                repaired=False,
+            )
+            for symbol in sorted(new)
+        ]
+
     # --- orders that the venue does not list -----------------------------------------------------
 
     async def _settle(self, orders: tuple[VenueOrder, ...]) -> None:
@@ -395,10 +421,12 @@ class Reconciliation:
 
     def _report(self, positions: tuple[VenuePosition, ...], found: list[Divergence]) -> None:
         differing = [entry for entry in found if entry.kind in _OF_POSITIONS]
-        self.mismatch = ", ".join(
+        words = [
             f"{entry.symbol} {entry.kind}: ours {entry.ours}, venue {entry.venue}"
             for entry in differing
-        )
+        ]
+        words += [f"{symbol} is {legs} at once" for symbol, legs in sorted(self.two_legs.items())]
+        self.mismatch = ", ".join(words)
         self.last_ok_ns = self._clock.now_ns()
         self._tell(found)
         announce(
@@ -428,6 +456,14 @@ class Reconciliation:
                     repaired=entry.repaired,
                 ),
             )
+
+
+def _double(positions: tuple[VenuePosition, ...]) -> dict[Symbol, tuple[VenuePosition, ...]]:
+    rows: dict[Symbol, tuple[VenuePosition, ...]] = {}
+    for row in positions:
+        if row.leg is not None and row.quantity:
+            rows[row.symbol] = (*rows.get(row.symbol, ()), row)
+    return {symbol: legs for symbol, legs in rows.items() if len(legs) > 1}
 
 
 def _missed(fill: Fill) -> Divergence:

@@ -19,7 +19,7 @@ from engine.model.errors import VenueError
 from engine.model.ids import Symbol
 from engine.model.orders import OrderState
 from engine.model.venue import StreamUpdate, VenueOrder
-from engine.portfolio import Ledger
+from engine.portfolio import Ledger, net_of
 from engine.ports import Clock
 from engine.runtime import Tasks, within
 
@@ -127,7 +127,7 @@ class VenueWatch:
         except (VenueError, TimeoutError) as error:
             _log.info("a look at the venue failed: %s", error)
             return False
-        theirs = {entry.symbol: entry.quantity for entry in positions if entry.quantity}
+        theirs = {entry.symbol: entry.quantity for entry in net_of(positions)}
         ours = {entry.symbol: entry.quantity for entry in self._ledger.positions()}
         resting = {
             record.client_order_id

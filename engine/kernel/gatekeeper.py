@@ -133,6 +133,7 @@ class Gatekeeper:
             store_why=store_why,
             store_lag_s=store_lag_s,
             venue_stream_connected=parts.venue.is_connected(),
+            two_legs=execution.reconciliation.two_legs,
             venue_gap_unread=not execution.venue_watch.is_current,
             market_streams_down=self._market.streams_down(),
             bus_saturated=saturated,

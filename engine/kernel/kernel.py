@@ -30,6 +30,7 @@ from engine.model.limits import LEDGER_TOLERANCE
 from engine.model.orders import OrderKind, OrderRecord, OrderState
 from engine.model.snapshots import EngineState
 from engine.model.values import ZERO
+from engine.portfolio import net_of
 from engine.redis_link import LINK_FAULTS
 from engine.runtime import SimClock, cancel_and_wait
 
@@ -374,7 +375,8 @@ class Kernel:
         for attempt in range(_COMPARE_TRIES):
             if attempt:
                 await parts.clock.sleep(_COMPARE_AGAIN_S)
-            theirs = {entry.symbol: entry.quantity for entry in await parts.venue.reads.positions()}
+            positions = net_of(await parts.venue.reads.positions())
+            theirs = {entry.symbol: entry.quantity for entry in positions}
             balance = (await parts.venue.reads.balance()).balance
             ours = {entry.symbol: entry.quantity for entry in parts.ledger.positions()}
             gap = abs(balance - parts.ledger.account().balance)

@@ -48,6 +48,7 @@ class ReasonCode(StrEnum):
     PRICE_COLLAR = "price_collar"
     DUPLICATE_ORDER = "duplicate_order"
     SYMBOL_UNRESOLVED = "symbol_unresolved"
+    TWO_LEGS = "two_legs"
     SYMBOL_UNKNOWN = "symbol_unknown"
     BELOW_VENUE_MINIMUM = "below_venue_minimum"
     OFF_VENUE_GRID = "off_venue_grid"

@@ -5,7 +5,7 @@ Rule: computed from what was committed; nothing here reads a disk, a clock or a 
 """
 
 from engine.portfolio.ledger import Ledger
-from engine.portfolio.reconciliation import Difference, DifferenceKind, reconcile
+from engine.portfolio.reconciliation import Difference, DifferenceKind, net_of, reconcile
 from engine.portfolio.records import AccountView, FillPlan, LedgerTotals, ReplacementPlan
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Ledger",
     "LedgerTotals",
     "ReplacementPlan",
+    "net_of",
     "reconcile",
 ]

@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.model.ids import ExecutionId, Symbol
 from engine.model.orders import Fill, PositionRecord
@@ -37,6 +38,22 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     fill: Fill | None = None
 
 
+def net_of(positions: Iterable[VenuePosition]) -> tuple[VenuePosition, ...]:
+    """One row a symbol: in hedge mode the net of its two legs, at the entry price of the larger.
+
+    Our books know one position a symbol; a symbol whose legs cancel each other out is flat in them.
+    """
+    rows: dict[Symbol, VenuePosition] = {}
+    for row in positions:
+        other = rows.get(row.symbol)
+        if other is None:
+            rows[row.symbol] = replace(row, leg=None)
+            continue
+        larger = max(row, other, key=lambda one: abs(one.quantity))
+        rows[row.symbol] = replace(larger, quantity=row.quantity + other.quantity, leg=None)
+    return tuple(row for row in rows.values() if row.quantity)
+
+
 def reconcile(
     *,
     ours: Iterable[PositionRecord],
@@ -49,7 +66,7 @@ def reconcile(
     `executions` must reach back at least to the oldest fill that may be missing.
     """
     quantities = {position.symbol: position.quantity for position in ours}
-    theirs = {position.symbol: position.quantity for position in venue}
+    theirs = {position.symbol: position.quantity for position in net_of(venue)}
     found: list[Difference] = []
     for fill in sorted(executions, key=lambda fill: fill.ts_ns):
         if fill.execution_id in booked:
@@ -78,4 +95,4 @@ def _kind(ours: Decimal, venue: Decimal) -> DifferenceKind:
     return DifferenceKind.SIZE_MISMATCH if ours else DifferenceKind.ORPHAN
 
 
-__all__ = ["Difference", "DifferenceKind", "reconcile"]
+__all__ = ["Difference", "DifferenceKind", "net_of", "reconcile"]

@@ -79,6 +79,11 @@ def _symbol_reasons(intent: Intent, facts: GateFacts, profile: Profile) -> Itera
             code=ReasonCode.SYMBOL_UNRESOLVED,
             detail=f"{intent.symbol}: nobody knows yet what became of {', '.join(unresolved)}",
         )
+    if (legs := facts.two_legs.get(intent.symbol)) is not None:
+        yield Reason(
+            code=ReasonCode.TWO_LEGS,
+            detail=f"{intent.symbol} is {legs} at once at the venue: close one of them",
+        )
     position = facts.positions.get(intent.symbol, ZERO)
     if intent.side.sign * position < 0:
         yield Reason(

@@ -90,6 +90,8 @@ class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal = ZERO
     available_margin: Decimal = ZERO
     positions: Mapping[Symbol, Decimal] = {}
+    # Symbols that are long and short at once at the venue (hedge mode), with their legs in words.
+    two_legs: Mapping[Symbol, str] = {}
     marks: Mapping[Symbol, Decimal] = {}
     working: tuple[OrderRecord, ...] = ()
     recent: tuple[Intent, ...] = ()

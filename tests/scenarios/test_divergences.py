@@ -134,7 +134,7 @@ def test_a_divergence_is_found_and_repaired_within_five_seconds(
 ) -> None:
     plant, wanted = _PLANTED[name]
 
-    @exchange_story(venue=venue)
+    @exchange_story()
     async def tell(desk: ExchangeDesk) -> None:
         await desk.enter()
         await desk.sleep(2)
@@ -160,4 +160,4 @@ def test_a_divergence_is_found_and_repaired_within_five_seconds(
         await desk.kernel.parts.execution.reconciliation.run()
         assert len(heard()) == found
 
-    tell(tmp_path)
+    tell(tmp_path, venue)

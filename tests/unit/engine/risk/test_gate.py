@@ -112,6 +112,7 @@ ROWS: list[tuple[ReasonCode, dict[str, Any], dict[str, Any], dict[str, Any]]] = 
     (C.DUPLICATE_ORDER, {"working": (working(1, OrderState.SUBMITTED),)}, {}, {}),
     (C.SYMBOL_UNRESOLVED, {"working": (working(1, OrderState.UNRESOLVED),)}, {}, {}),
     (C.SYMBOL_UNRESOLVED, {"working": (working(1, OrderState.LOST),)}, {}, {}),
+    (C.TWO_LEGS, {"two_legs": {BTC: "long 1 and short -1"}}, {}, {}),
     (C.SYMBOL_UNKNOWN, {"instrument": None}, {}, {}),
     (C.BELOW_VENUE_MINIMUM, {"marks": {BTC: D(4_000)}}, {"quantity": D("0.001")}, {}),
     (C.BELOW_VENUE_MINIMUM, {}, {"quantity": D(0)}, {}),
