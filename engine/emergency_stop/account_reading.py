@@ -2,7 +2,7 @@
 
 Why: ten symbols that each re-read their position after a cancel would cost ten account-wide reads.
 A reading says when it began and ended, because an answer tells only of the time before it was
-given. A call that hangs keeps nobody waiting: after a quarter of a second the next one starts
+given. A call that hangs keeps nobody waiting: after a fiftieth of a second the next one starts
 beside it. Reads keep a pace, since they cost of the venue's limits what cancels need too; whoever
 asks meanwhile shares the next one. Times are nanoseconds of the monotonic clock. A failed read is a
 `Failure`, never an empty account.
@@ -22,7 +22,7 @@ from engine.runtime import Tasks, within
 
 T = TypeVar("T")
 READ_WAIT_S = 2.0
-_OVERTAKE_AFTER_S = 0.25
+_OVERTAKE_AFTER_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class FreshReads(Generic[T]):
         self._tasks = tasks
         self._fetch = fetch
         self._pace = pace
+        self._began_ns = 0
         self._current: asyncio.Task[Reading[T] | Failure] | None = None
         self._queued: asyncio.Task[Reading[T] | Failure] | None = None
 
@@ -78,8 +79,11 @@ class FreshReads(Generic[T]):
         self, earlier: asyncio.Task[Reading[T] | Failure] | None
     ) -> Reading[T] | Failure:
         if earlier is not None:
+            under_way_s = (self._clock.monotonic_ns() - self._began_ns) / 1_000_000_000
             try:
-                await within(self._clock, _OVERTAKE_AFTER_S, _ended(earlier))
+                await within(
+                    self._clock, max(0.0, _OVERTAKE_AFTER_S - under_way_s), _ended(earlier)
+                )
             except TimeoutError:
                 pass
         pause_s = self._pause_s()
@@ -90,7 +94,7 @@ class FreshReads(Generic[T]):
         return await self._read()
 
     async def _read(self) -> Reading[T] | Failure:
-        began_ns = self._clock.monotonic_ns()
+        began_ns = self._began_ns = self._clock.monotonic_ns()
         if self._pace is not None:
             self._pace.take(began_ns)
         value = await attempt(self._clock, READ_WAIT_S, self._fetch)

@@ -33,6 +33,8 @@ class SymbolOrders:
         # What the operator sees.
         self._counted = 0
         self._heard_cancelled: set[ClientOrderId] = set()
+        self._seen: set[ClientOrderId] = set()
+        self._open: set[ClientOrderId] = set()
         self.ordinary_open = 0
         self.protective: tuple[VenueOrder, ...] | None = None
         self.unprotected_since_ns: int | None = None
@@ -50,8 +52,10 @@ class SymbolOrders:
 
     @property
     def cancelled(self) -> int:
-        """How many orders are gone: by the answers, or by the stream where that tells of more."""
-        return max(self._counted, len(self._heard_cancelled))
+        """How many orders are gone: by the answers, the stream or the reads, whichever tells of
+        most. Some venues do not count, streams may be down, and a read may come too late.
+        """
+        return max(self._counted, len(self._heard_cancelled), len(self._seen - self._open))
 
     @property
     def is_cancelled(self) -> bool:
@@ -62,6 +66,8 @@ class SymbolOrders:
 
     def observe(self, orders: tuple[VenueOrder, ...]) -> None:
         """Take what an account-wide read says of this symbol's open orders."""
+        self._open = {order.client_order_id for order in orders} - self.closing
+        self._seen |= self._open
         ordinary = [order for order in orders if not order.is_conditional]
         conditional = [order for order in orders if order.is_conditional]
         self.ordinary_open = len(ordinary)

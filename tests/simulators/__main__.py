@@ -44,6 +44,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--secret", default="test-secret")
     parser.add_argument("--balance", type=_amount, default=Decimal(100_000))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--more-contracts", type=int, default=0, metavar="N", help="small coins beside the usual"
+    )
     parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON: a list of fault rules")
     chosen = parser.parse_args(arguments)
     try:
@@ -63,7 +66,11 @@ def _amount(text: str) -> Decimal:
 async def _run(chosen: argparse.Namespace) -> int:
     tasks = Tasks(on_fault=lambda name, error: _log.error("%s ended: %r", name, error))
     settings = Settings(
-        key=chosen.key, secret=chosen.secret, balance=chosen.balance, seed=chosen.seed
+        key=chosen.key,
+        secret=chosen.secret,
+        balance=chosen.balance,
+        seed=chosen.seed,
+        more_contracts=chosen.more_contracts,
     )
     exchange = _EXCHANGES[chosen.venue](clock=SystemClock(), tasks=tasks, settings=settings)
     try:

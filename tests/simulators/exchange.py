@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = "test-secret"
     balance: Decimal = Decimal(100_000)
     seed: int = 1
+    # Small coins beside the usual contracts.
+    more_contracts: int = 0
 
 
 class VenueClock:
@@ -110,6 +112,7 @@ class Exchange(abc.ABC):
             rules=rules,
             balance=settings.balance,
             seed=settings.seed,
+            more_contracts=settings.more_contracts,
         )
         self.venue.listeners.append(self.audit.hear)
         self.sessions: set[Session] = set()

@@ -64,6 +64,7 @@ from engine.venues.transport.rate_limits import Lane, PoolLimit
 ENTRY_RECEIVE_WINDOW_MS = 1000
 # How much later than the cancel's its count's answer may come.
 _COUNT_GRACE_S = 0.05
+_COUNTS_AT_ONCE_MAX = 2
 _LIMIT_POOLS = {
     ("REQUEST_WEIGHT", "MINUTE", 1): (endpoints.WEIGHT, 60),
     ("ORDERS", "SECOND", 10): (endpoints.ORDERS_10S, 10),
@@ -102,6 +103,7 @@ class BinanceVenue:
         self._account = account(Lane.READ)
         self._emergency_account = account(Lane.EXIT_READ)
         self._instruments: dict[Symbol, Instrument] = {}
+        self._counting = 0
 
     @property
     def name(self) -> str:
@@ -308,7 +310,8 @@ class BinanceVenue:
 
         The venue does not say how many it cancelled, so they are read in the same moment, among
         the ordinary reads: the count takes no connection and no room from any exit, and the cancel
-        never waits for it. A count that fails or is late is none.
+        never waits for it. A count that fails or is late is none; and where many symbols are
+        cancelled at once, as in a stop, most are not counted: the venue has better to do.
         """
         count = asyncio.gather(self._count(symbol, conditional=conditional))
         await self._clock.sleep(0)  # One turn of the loop, in which the count leaves.
@@ -322,11 +325,16 @@ class BinanceVenue:
             count.cancel()
 
     async def _count(self, symbol: Symbol, *, conditional: bool) -> int:
+        if self._counting >= _COUNTS_AT_ONCE_MAX:
+            return 0
         read = self._account.open_conditional if conditional else self._account.open_ordinary
+        self._counting += 1
         try:
             return len(await read(symbol))
         except VenueError:
             return 0
+        finally:
+            self._counting -= 1
 
     # --- AccountReads ----------------------------------------------------------------------------
 

@@ -222,6 +222,7 @@ class HttpConnections:
         base_url: str,
         clock: Clock,
         emergency_slots: int = 20,
+        emergency_read_slots: int = 4,
         ordinary_slots: int = 8,
         connect_timeout_s: float = 3.0,
         answer_timeout_s: float = 10.0,
@@ -240,6 +241,8 @@ class HttpConnections:
         self._connect_timeout_s = connect_timeout_s
         self._answer_timeout_s = answer_timeout_s
         self._emergency = _Slots(emergency_slots)
+        # A stop's reads have their own: twenty cancels at once must not keep it from looking.
+        self._emergency_reads = _Slots(emergency_read_slots)
         self._ordinary = _Slots(ordinary_slots)
 
     def __repr__(self) -> str:
@@ -247,12 +250,12 @@ class HttpConnections:
 
     @property
     def warm_connections(self) -> int:
-        """How many idle connections of the emergency lane are open."""
+        """How many idle connections for exits are open."""
         return sum(1 for wire in self._emergency.free if wire is not None and wire.is_usable)
 
     async def send(self, lane: Lane, make: Callable[[], Outgoing]) -> HttpAnswer:
         """Send what `make` returns, and return the answer; raises as the module says."""
-        slots = self._emergency if lane.is_emergency else self._ordinary
+        slots = self._slots_of(lane)
         wire = await slots.take()
         try:
             if wire is None or not wire.is_usable:
@@ -263,6 +266,11 @@ class HttpConnections:
             return await self._exchange(wire, make)
         finally:
             slots.give_back(wire if wire is not None and wire.is_usable else None)
+
+    def _slots_of(self, lane: Lane) -> _Slots:
+        if lane is Lane.EXIT:
+            return self._emergency
+        return self._emergency_reads if lane is Lane.EXIT_READ else self._ordinary
 
     async def _exchange(self, wire: _Wire, make: Callable[[], Outgoing]) -> HttpAnswer:
         if not wire.is_usable:
@@ -302,26 +310,26 @@ class HttpConnections:
         """Open whatever is not open of the emergency lane's idle connections, one after another;
         returns how many are open. One that cannot be opened ends the attempt.
         """
-        for index in range(len(self._emergency.free)):
-            if index >= len(self._emergency.free):
+        for slots in (self._emergency, self._emergency_reads):
+            if not await self._warm(slots):
+                break
+        return self.warm_connections
+
+    async def _warm(self, slots: _Slots) -> bool:
+        """False when the venue cannot be reached."""
+        for index in range(len(slots.free)):
+            if index >= len(slots.free):
                 break  # A request took one meanwhile.
-            known = self._emergency.free[index]
+            known = slots.free[index]
             if known is not None and known.is_usable:
                 continue
             try:
                 wire = await self._open()
             except NotExecuted:
-                break
-            if not self._put_warm(wire):
+                return False
+            if not _put_warm(slots, wire):
                 wire.abort()
-        return self.warm_connections
-
-    def _put_warm(self, wire: _Wire) -> bool:
-        for index, known in enumerate(self._emergency.free):
-            if known is None or not known.is_usable:
-                self._emergency.free[index] = wire
-                return True
-        return False
+        return True
 
     async def keep_warm(self) -> None:
         """Runs for ever: opens again what the venue has closed."""
@@ -331,12 +339,20 @@ class HttpConnections:
 
     async def close(self) -> None:
         """End every idle connection; requests on their way end by themselves."""
-        for slots in (self._emergency, self._ordinary):
+        for slots in (self._emergency, self._emergency_reads, self._ordinary):
             for index, wire in enumerate(slots.free):
                 if wire is not None:
                     wire.abort()
                 slots.free[index] = None
         await self._clock.sleep(0)
+
+
+def _put_warm(slots: _Slots, wire: _Wire) -> bool:
+    for index, known in enumerate(slots.free):
+        if known is None or not known.is_usable:
+            slots.free[index] = wire
+            return True
+    return False
 
 
 async def _awaited(answer: asyncio.Future[HttpAnswer]) -> HttpAnswer:

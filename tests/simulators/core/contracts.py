@@ -149,8 +149,8 @@ def _contract(
     )
 
 
-def listed_contracts() -> Mapping[Symbol, Contract]:
-    """Every contract of a fresh simulator."""
+def listed_contracts(more: int = 0) -> Mapping[Symbol, Contract]:
+    """Every contract of a fresh simulator; `more` small coins beside the usual ones."""
     paper = PAPER_INSTRUMENTS
     listed = (
         _contract(
@@ -182,7 +182,12 @@ def listed_contracts() -> Mapping[Symbol, Contract]:
             brackets=_SMALL,
         ),
     )
-    return {contract.symbol: contract for contract in listed}
+    small = listed[-1]
+    further = (
+        msgspec.structs.replace(small, symbol=Symbol(f"S{number:02d}USDT"), base=f"S{number:02d}")
+        for number in range(more)
+    )
+    return {contract.symbol: contract for contract in (*listed, *further)}
 
 
 __all__ = ["Bracket", "Contract", "listed_contracts"]

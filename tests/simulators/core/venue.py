@@ -66,12 +66,19 @@ class Venue:
     """One account at one venue, and its markets."""
 
     def __init__(
-        self, *, clock: Clock, timers: Timers, rules: Rules, balance: Decimal, seed: int
+        self,
+        *,
+        clock: Clock,
+        timers: Timers,
+        rules: Rules,
+        balance: Decimal,
+        seed: int,
+        more_contracts: int = 0,
     ) -> None:
         self.clock = clock
         self.timers = timers
         self.rules = rules
-        self.contracts = listed_contracts()
+        self.contracts = listed_contracts(more_contracts)
         self.markets = {
             symbol: Market(contract=contract, seed=seed)
             for symbol, contract in self.contracts.items()

@@ -77,6 +77,7 @@ async def _connected(
         base_url=url,
         clock=SystemClock(),
         emergency_slots=3,
+        emergency_read_slots=1,
         ordinary_slots=2,
         connect_timeout_s=2.0,
         answer_timeout_s=answer_timeout_s,
@@ -207,7 +208,7 @@ async def test_a_late_answer_never_meets_the_next_request() -> None:
 async def test_a_connection_that_speaks_unasked_is_given_up() -> None:
     async with _served(lambda line: _OK) as server, _connected(server.url) as connections:
         assert await connections.warm() == 3
-        await eventually(lambda: len(server.writers) == 3)
+        await eventually(lambda: len(server.writers) == 4)
         server.writers[0].write(_OK.replace(b"ok", b"no"))
         await eventually(lambda: connections.warm_connections == 2)
         assert (await connections.send(Lane.EXIT, _get())).body == b"ok"
@@ -219,13 +220,26 @@ async def test_the_emergency_lane_is_warm_and_reads_never_hold_it_up() -> None:
         _connected(server.url, answer_timeout_s=3) as connections,
     ):
         assert await connections.warm() == 3
-        await eventually(lambda: server.connections == 3)
+        await eventually(lambda: server.connections == 4)
         assert server.heard == []  # Opened ahead, and nothing sent.
         slow = [asyncio.ensure_future(connections.send(Lane.READ, _get("/slow"))) for _ in "1234"]
         await eventually(lambda: len(server.heard) == 2)
         answer = await connections.send(Lane.EXIT, _get("/exit"))
         assert answer.status == 200
-        assert server.connections == 5
+        assert server.connections == 6
+        for each in slow:
+            each.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_stop_looks_while_its_cancels_hold_every_connection_for_exits() -> None:
+    async with (
+        _served(lambda line: b"" if "slow" in line else _OK) as server,
+        _connected(server.url, answer_timeout_s=3) as connections,
+    ):
+        slow = [asyncio.ensure_future(connections.send(Lane.EXIT, _get("/slow"))) for _ in "1234"]
+        await eventually(lambda: len(server.heard) == 3)
+        assert (await connections.send(Lane.EXIT_READ, _get())).status == 200
         for each in slow:
             each.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
@@ -234,11 +248,11 @@ async def test_the_emergency_lane_is_warm_and_reads_never_hold_it_up() -> None:
 async def test_what_the_venue_closes_is_opened_again() -> None:
     async with _served(lambda line: _OK) as server, _connected(server.url) as connections:
         await connections.warm()
-        await eventually(lambda: len(server.writers) == 3)
+        await eventually(lambda: len(server.writers) == 4)
         server.writers[1].close()
         await eventually(lambda: connections.warm_connections == 2)
         assert await connections.warm() == 3
-        assert server.connections <= 4
+        assert server.connections <= 5
 
 
 async def test_one_who_is_cancelled_gives_its_slot_back() -> None:
