@@ -81,13 +81,13 @@ async def test_a_stop_in_the_middle_of_bursts_has_its_cancels_on_the_wire_in_the
     answered = count_answers(desk.exchange)
     ends: Counter[str] = Counter()
     tasks = Tasks(on_fault=lambda name, error: desk._on_fault(name, error))
-    burst = [tasks.spawn("burst", read(desk, ends)) for _ in range(2000)]
-    for number in range(250):  # Half of 500 signals in 10 s.
+    burst = [tasks.spawn("burst", read(desk, ends)) for _ in range(500)]
+    for number in range(100):
         desk.signal(Side.BUY if number % 2 else Side.SELL, confidence=0.5 + number / 1000)
         await desk.sleep(0.02)
     pressed_ns = desk.clock.now_ns()
     desk.kernel.client.trip(source=TripSource.BUTTON, reason="burst", scope=Scope.NODE)
-    for _ in range(250):
+    for _ in range(100):
         desk.signal(confidence=0.9)
     await desk.sleep(0.001)
     cancels = desk.sent("DELETE /fapi/v1/allOpenOrders")
