@@ -141,6 +141,8 @@ class Booking:
             if not order.state.is_final:
                 self._adopt(replace(order, filled=max(ZERO, order.filled - unbooked)))
             return
+        if record.external and order.quantity > record.intent.quantity:
+            record = self._desk.learn_size(record, order.quantity)
         trigger, reason = _TRIGGER_OF_STATE.get(order.state), order.reason
         if order.state is OrderState.FILLED and _is_cut(record, order):
             trigger, reason = OrderTrigger.VENUE_CANCELLED, _CUT

@@ -40,6 +40,8 @@ _ABSENT_AFTER_NS = 31_000_000_000
 # and their jitter, three pauses that the venue asked for, four answers waited for.
 _ATTEMPTS_SPAN_NS = 60_000_000_000
 _TOLD_NONE_TO_CANCEL = 2
+# The venue dates executions by its own clock, which may be behind ours.
+_CLOCKS_APART_NS = 60_000_000_000
 _ONCE_ACCEPTED = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED})
 _UNKNOWN = frozenset({OrderState.UNRESOLVED, OrderState.LOST})
 _UNANSWERED = frozenset({OrderState.INTENDED, OrderState.SUBMITTED})
@@ -204,7 +206,8 @@ class LookUp:
             self._clock,
             _ANSWER_S,
             self._venue.reads.executions(
-                since_ns=record.intent.created_ns, symbol=record.intent.symbol
+                since_ns=max(0, record.intent.created_ns - _CLOCKS_APART_NS),
+                symbol=record.intent.symbol,
             ),
         )
         for fill in fills:
@@ -219,8 +222,8 @@ class LookUp:
     def _absent(self, identifier: ClientOrderId) -> None:
         """No place knows the order: the venue never had it, or forgot what it had accepted."""
         record = self._desk.get(identifier)
-        if record is None or not self._may_be_absent(record):
-            return
+        if record is None or record.state.is_final or not self._may_be_absent(record):
+            return  # Or another look-up was faster.
         if record.state in _ONCE_ACCEPTED:
             reason = "the venue stopped reporting it"
             self._desk.move(identifier, OrderTrigger.VENUE_FORGOT, reason=reason)

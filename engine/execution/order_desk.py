@@ -210,6 +210,9 @@ class OrderDesk:
         """
         before = self._records[client_order_id]
         filled = before.filled + fill.quantity
+        if before.external and filled > before.intent.quantity:
+            # Its size was learned from its fills, and this is another one.
+            before = self.learn_size(before, filled)
         last = filled >= before.intent.quantity
         changes: dict[str, Any] = {
             "filled": filled,
@@ -238,6 +241,14 @@ class OrderDesk:
         )
         self._keep(record)
         return record
+
+    def learn_size(self, record: OrderRecord, quantity: Decimal) -> OrderRecord:
+        """An order of somebody else's is larger than the fills that told us of it."""
+        intent = msgspec.structs.replace(record.intent, quantity=quantity)
+        state = OrderState.PARTIALLY_FILLED if record.state is OrderState.FILLED else record.state
+        grown = msgspec.structs.replace(record, intent=intent, state=state)
+        self._keep(grown)
+        return grown
 
     def _step(
         self, client_order_id: ClientOrderId, trigger: OrderTrigger, changes: dict[str, Any]

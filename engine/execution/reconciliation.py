@@ -32,7 +32,7 @@ from engine.model.errors import require
 from engine.model.events import ExecutionDivergence, PositionsReconciled
 from engine.model.ids import ClientOrderId, ExecutionId, Symbol
 from engine.model.limits import LEDGER_TOLERANCE
-from engine.model.orders import Fill, OrderState, OrderTrigger
+from engine.model.orders import Fill, OrderRecord, OrderState, OrderTrigger
 from engine.model.values import ZERO, Side, plain
 from engine.model.venue import VenueOrder, VenuePosition
 from engine.portfolio import Difference, Ledger, net_of, reconcile
@@ -110,6 +110,8 @@ class Reconciliation:
         self._seen_until_ns = 0
         self.divergences = 0
         self.last_ok_ns: int | None = None
+        # The last run left a difference to an order whose outcome is not known yet.
+        self.is_waiting = False
         # What the last run found of positions that differed; empty when they agreed.
         self.mismatch = ""
         # Symbols that are long and short at once at the venue, with their legs in words.
@@ -142,6 +144,9 @@ class Reconciliation:
         snapshot, found = await self._take_snapshot(self._since_ns(_OVERLAP_NS), suspects={})
         suspects = snapshot.of_positions()
         if suspects:
+            for symbol in suspects:
+                for record in self._unlisted(symbol, snapshot.orders):
+                    await self._look_up.look_up(record.client_order_id)
             await self._clock.sleep(_SECOND_READ_S)
             since_ns = self._since_ns(_DEEP_NS)
             snapshot, more = await self._take_snapshot(since_ns, suspects=suspects)
@@ -262,10 +267,14 @@ class Reconciliation:
         second later, finds the same one.
         """
         found = []
+        self.is_waiting = False
         positions = {one.symbol: one for one in snapshot.positions}
         for symbol, entry in snapshot.of_positions().items():
             first = suspects.get(symbol)
             if first is None or (first.ours, first.venue) != (entry.ours, entry.venue):
+                continue
+            if symbol not in explaining and self._unlisted(symbol, snapshot.orders):
+                self.is_waiting = True
                 continue
             self._infer(entry, positions.get(symbol), explaining.get(symbol, []))
             found.append(
@@ -278,6 +287,18 @@ class Reconciliation:
                 )
             )
         return found
+
+    def _unlisted(self, symbol: Symbol, orders: tuple[VenueOrder, ...]) -> list[OrderRecord]:
+        """Orders of ours that may have filled without anything being told of it yet: the venue has
+        not said what became of them, and its lists lag behind positions. They are looked up, so
+        this ends; what they filled is booked with its own figures then.
+        """
+        listed = {order.client_order_id for order in orders}
+        return [
+            record
+            for record in self._desk.open_orders(symbol)
+            if record.state is not OrderState.LOST and record.client_order_id not in listed
+        ]
 
     def _infer(
         self, entry: Difference, position: VenuePosition | None, orders: list[VenueOrder]

@@ -86,7 +86,7 @@ class VenueWatch:
     async def watch(self) -> None:
         """For ever, from the first run on."""
         self._is_watching = True
-        since_run_s = 0.0
+        since_run_s = RUN_EVERY_S if self._reconciliation.is_waiting else 0.0
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
             since_run_s += LOOK_EVERY_S
@@ -108,6 +108,8 @@ class VenueWatch:
             self._on_failed(str(error))
             return False
         self._on_failed("")
+        if self._reconciliation.is_waiting:
+            return False
         # A run that began before the stream was back may have read too early.
         if changes == self._changes and self._venue.streams.is_connected():
             self._is_unread = False

@@ -221,7 +221,9 @@ class Matching:
                 self.end(order, Status.EXPIRED, Expiry.LIQUIDATION)
         for symbol, leg in keys:
             quantity = self._account.quantity((symbol, leg))
+            number = 0
             while quantity:
+                number += 1
                 self._markets[symbol].refill()
                 side = Side.SELL if quantity > 0 else Side.BUY
                 place(
@@ -231,7 +233,7 @@ class Matching:
                         kind=Kind.MARKET,
                         quantity=abs(quantity),
                         leg=leg,
-                        client_id=f"autoclose-{self._now_ns()}",
+                        client_id=f"autoclose-{self._now_ns()}-{number}",
                         reduce_only=True,
                         is_liquidation=True,
                     )
