@@ -39,6 +39,7 @@ from engine.venues.bybit.accounts import (
 )
 from engine.venues.bybit.errors import refusal
 from engine.venues.bybit.instruments import Contract, decode_contracts
+from engine.venues.bybit.market_stream import BybitMarketReader
 from engine.venues.bybit.requests import Request
 from engine.venues.bybit.rules import check_entry
 from engine.venues.bybit.signing import Signer
@@ -47,12 +48,11 @@ from engine.venues.bybit.streams import (
     PRIVATE_TOPICS,
     ControlAnswer,
     PrivateMessage,
-    Ticker,
     decode_private,
-    decode_public,
     decode_server_time,
     decode_tickers,
 )
+from tests.fakes.market_sink import RecordingSink
 from tests.simulators.exchange import Request as WireRequest
 from tests.simulators.in_memory import BybitDesk, heard, on_bybit, tell
 
@@ -343,12 +343,12 @@ def test_the_streams_say_what_the_requests_did() -> None:
         )
         balances = [balance for each in messages for balance in each.balances]
         assert balances[-1].balance == desk.exchange.venue.account.balance
-        frames = [decode_public(msgspec.json.encode(each)) for each in heard(public)]
-        trades = [trade for each in frames if isinstance(each, tuple) for trade in each]
-        assert trades[-1].price == Decimal(65100)
-        tickers = [each for each in frames if isinstance(each, Ticker)]
-        assert (tickers[0].is_snapshot, tickers[-1].is_snapshot) == (True, False)
-        assert [each.mark_price for each in tickers if each.mark_price][-1] == Decimal(65100)
+        sink = RecordingSink()
+        reader = BybitMarketReader(sink=sink, clock=desk.clock, symbols=(BTC,))
+        for each in heard(public):
+            reader.read(msgspec.json.encode(each).decode())
+        assert sink.trades[-1][1] == Decimal(65100)
+        assert sink.marks[-1][1] == Decimal(65100)
 
     on_bybit(story)
 

@@ -1,4 +1,4 @@
-"""Frames of Bybit's sockets: what the private topics, the public ones and the control answers say.
+"""Frames of Bybit's private sockets, and two answers that everybody may ask for: tickers and time.
 
 A private frame becomes the updates of the `Streams` port, and beside them what the port has no
 place for: position legs, balances, funding. Frames hold rows of every category (spot, options); a
@@ -16,7 +16,6 @@ from typing import TypeVar
 import msgspec
 
 from engine.model.ids import Symbol
-from engine.model.values import Side
 from engine.model.venue import StreamUpdate, VenueBalance
 from engine.venues.bybit.accounts import (
     ExecutionRow,
@@ -33,14 +32,12 @@ from engine.venues.bybit.accounts import (
 from engine.venues.bybit.decoding import (
     LINEAR,
     Undecodable,
-    above_zero,
     decode,
     decode_list,
     decode_result,
     name,
     number_or_none,
     positive_or_none,
-    side,
     time_ns,
 )
 
@@ -75,22 +72,10 @@ class PrivateMessage(msgspec.Struct, frozen=True, kw_only=True):
     passed_over: int = 0
 
 
-class PublicTrade(msgspec.Struct, frozen=True, kw_only=True):
-    """A trade of others; `side` is the taker's."""
-
-    symbol: Symbol
-    side: Side
-    price: Decimal
-    quantity: Decimal
-    trade_id: str
-    ts_ns: int
-
-
 class Ticker(msgspec.Struct, frozen=True, kw_only=True):
-    """Prices of a symbol. In a delta (`is_snapshot` false) None means unchanged."""
+    """Prices of a symbol; None where the venue names none."""
 
     symbol: Symbol
-    is_snapshot: bool
     ts_ns: int
     mark_price: Decimal | None = None
     index_price: Decimal | None = None
@@ -118,15 +103,6 @@ class _Frame(msgspec.Struct, frozen=True):
 
 class _Categorised(msgspec.Struct, frozen=True):
     category: str = LINEAR
-
-
-class _TradeRow(msgspec.Struct, frozen=True):
-    T: int
-    s: str
-    S: str
-    v: str
-    p: str
-    i: str
 
 
 class _TickerRow(msgspec.Struct, frozen=True, rename="camel"):
@@ -221,42 +197,10 @@ def _rows(raw: msgspec.Raw, type_: type[T]) -> list[T]:
 # --- public -------------------------------------------------------------------------------------
 
 
-def decode_public(body: bytes) -> tuple[PublicTrade, ...] | Ticker | ControlAnswer:
-    """A frame of the public linear socket: trades, a ticker, or an answer."""
-    frame = decode(body, _Frame)
-    if not frame.topic:
-        return _control_of(frame)
-    if frame.topic.startswith("publicTrade."):
-        return tuple(_trade_of(row) for row in _rows(frame.data, _TradeRow))
-    if not frame.topic.startswith("tickers."):
-        raise Undecodable(f"topic: {frame.topic[:60]!r} is not one we subscribe to")
-    if frame.type not in ("snapshot", "delta"):
-        raise Undecodable(f"type: {frame.type[:60]!r} is neither snapshot nor delta")
-    if frame.ts is None:
-        raise Undecodable("ts: is missing")
-    if not bytes(frame.data):
-        raise Undecodable("data: is missing")
-    row = decode(frame.data, _TickerRow)
-    ts_ns = time_ns(frame.ts, "ts")
-    return _ticker_of(row, ts_ns=ts_ns, is_snapshot=frame.type == "snapshot")
-
-
-def _trade_of(row: _TradeRow) -> PublicTrade:
-    return PublicTrade(
-        symbol=Symbol(name(row.s, "s")),
-        side=side(row.S, "S"),
-        price=above_zero(row.p, "p"),
-        quantity=above_zero(row.v, "v"),
-        trade_id=name(row.i, "i"),
-        ts_ns=time_ns(row.T, "T"),
-    )
-
-
-def _ticker_of(row: _TickerRow, *, ts_ns: int, is_snapshot: bool) -> Ticker:
+def _ticker_of(row: _TickerRow, *, ts_ns: int) -> Ticker:
     next_funding = row.next_funding_time
     return Ticker(
         symbol=Symbol(name(row.symbol, "symbol")),
-        is_snapshot=is_snapshot,
         ts_ns=ts_ns,
         mark_price=positive_or_none(row.mark_price, "markPrice"),
         index_price=positive_or_none(row.index_price, "indexPrice"),
@@ -276,7 +220,7 @@ def decode_tickers(body: bytes) -> tuple[Ticker, ...]:
     """`market/tickers`, each whole; their time is that of the answer."""
     rows = decode_list(body, _TickerRow).rows
     ts_ns = time_ns(decode(body, _Stamped).time, "time")
-    tickers = tuple(_ticker_of(row, ts_ns=ts_ns, is_snapshot=True) for row in rows)
+    tickers = tuple(_ticker_of(row, ts_ns=ts_ns) for row in rows)
     if any(each.mark_price is None for each in tickers):
         raise Undecodable("markPrice: is missing")
     return tickers
@@ -296,10 +240,8 @@ __all__ = [
     "PROTECTION_TOPIC",
     "ControlAnswer",
     "PrivateMessage",
-    "PublicTrade",
     "Ticker",
     "decode_private",
-    "decode_public",
     "decode_server_time",
     "decode_tickers",
 ]

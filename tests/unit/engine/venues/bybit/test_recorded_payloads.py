@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
+from engine.model.errors import Refused
+from engine.model.ids import Symbol
 from engine.model.orders import OrderState
+from engine.runtime import SystemClock
 from engine.venues.bybit.accounts import (
     decode_ack,
     decode_batch,
@@ -23,14 +26,15 @@ from engine.venues.bybit.accounts import (
 from engine.venues.bybit.decoding import Undecodable
 from engine.venues.bybit.errors import RequestKind
 from engine.venues.bybit.instruments import ContractPage, decode_contracts
+from engine.venues.bybit.market_stream import BybitMarketReader
 from engine.venues.bybit.movements import decode_movements
 from engine.venues.bybit.streams import (
     PrivateMessage,
     decode_private,
-    decode_public,
     decode_server_time,
     decode_tickers,
 )
+from tests.fakes.market_sink import RecordingSink
 
 Reader = Callable[[bytes], object]
 _FOLDERS = ("docs_examples/bybit_v5", "nautilus_trader/bybit_rust")
@@ -38,6 +42,17 @@ _FOLDERS = ("docs_examples/bybit_v5", "nautilus_trader/bybit_rust")
 
 def _decode_batch(body: bytes) -> object:
     return decode_batch(body, RequestKind.PLACE, count=2)
+
+
+def _read_public(body: bytes) -> object:
+    """The reader of the public stream, which pushes what it reads."""
+    sink = RecordingSink()
+    reader = BybitMarketReader(sink=sink, clock=SystemClock(), symbols=[Symbol("BTCUSDT")])
+    try:
+        reader.read(body.decode())
+    except Refused as refused:
+        return refused  # The venue said no: read, and understood.
+    return sink
 
 
 # The beginning of a file's name decides; the longest that fits. A reason means: refused with it.
@@ -75,11 +90,17 @@ _TABLE: Mapping[str, tuple[Reader, str]] = {
     "ws_account_position_with_open_time": (decode_private, "topic: neither it nor op"),
     "ws_auth_": (decode_private, ""),
     "ws_order_response": (decode_private, ""),
-    "ws_subscription_": (decode_public, ""),
-    "websocket__public__ticker": (decode_public, ""),
-    "websocket__public__trade": (decode_public, ""),
-    "ws_ticker_": (decode_public, ""),
-    "ws_public_trade": (decode_public, "topic: 'trade.linear.BTCUSDT'"),
+    "ws_subscription_": (_read_public, ""),
+    "websocket__public__ticker": (_read_public, ""),
+    "websocket__public__ticker.1": (_read_public, "was not asked for"),
+    # Of spot, where there is no mark.
+    "websocket__public__ticker.2": (_read_public, "markPrice: is missing"),
+    "websocket__public__trade": (_read_public, ""),
+    "ws_ticker_": (_read_public, ""),
+    "ws_ticker_option": (_read_public, "'BTC-6JAN23-17500-C' was not asked for"),
+    "ws_orderbook_snapshot": (_read_public, ""),
+    "ws_orderbook_delta": (_read_public, "'delta' of a book that comes whole"),
+    "ws_public_trade": (_read_public, "topic: 'trade.linear.BTCUSDT'"),
     "websocket__trade__guideline.": (decode_private, ""),
     # These four are what a client sends.
     "websocket__trade__guideline.1": (decode_private, "success: neither it nor retCode"),

@@ -11,15 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.model.orders import OrderState
-from engine.model.values import Side
 from engine.venues.bybit.decoding import Undecodable
 from engine.venues.bybit.streams import (
     ControlAnswer,
     PrivateMessage,
-    PublicTrade,
-    Ticker,
     decode_private,
-    decode_public,
     decode_server_time,
     decode_tickers,
 )
@@ -141,55 +137,10 @@ def test_a_frame_that_cannot_be_read_is_refused_never_nothing(
 )
 def test_the_four_shapes_of_answers_are_one(frame: dict[str, Any], expected: ControlAnswer) -> None:
     body = msgspec.json.encode(frame)
-    assert decode_private(body) == decode_public(body) == expected
+    assert decode_private(body) == expected
 
 
 # --- public -------------------------------------------------------------------------------------
-
-
-def test_trades_of_others_have_the_takers_side() -> None:
-    row = {"T": _MS, "s": "BTCUSDT", "S": "Sell", "v": "0.001", "p": "16578.50", "i": "t-1"}
-    frame = {"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": _MS, "data": [row, row]}
-    found = decode_public(msgspec.json.encode(frame))
-    trade = PublicTrade(
-        symbol="BTCUSDT",  # type: ignore[arg-type]
-        side=Side.SELL,
-        price=Decimal("16578.50"),
-        quantity=Decimal("0.001"),
-        trade_id="t-1",
-        ts_ns=_MS * 1_000_000,
-    )
-    assert found == (trade, trade)
-
-
-def ticker(kind: str, **data: object) -> Ticker:
-    frame = {"topic": "tickers.BTCUSDT", "type": kind, "ts": _MS, "data": data}
-    found = decode_public(msgspec.json.encode(frame))
-    assert isinstance(found, Ticker)
-    return found
-
-
-def test_in_a_delta_what_is_missing_is_unchanged() -> None:
-    found = ticker("delta", symbol="BTCUSDT", markPrice="17217.33", fundingRate="-0.000212")
-    assert not found.is_snapshot
-    assert (found.mark_price, found.funding_rate) == (Decimal("17217.33"), Decimal("-0.000212"))
-    unchanged = (found.last_price, found.bid_price, found.ask_price, found.next_funding_ns)
-    assert unchanged == (None,) * 4
-    assert ticker("snapshot", symbol="BTCUSDT").is_snapshot
-
-
-@pytest.mark.parametrize(
-    ("kind", "data", "named"),
-    [
-        ("partial", {"symbol": "BTCUSDT"}, "type"),
-        ("delta", {}, "symbol"),
-        ("delta", {"symbol": "BTCUSDT", "markPrice": "-1"}, "markPrice"),
-        ("delta", {"symbol": "BTCUSDT", "lastPrice": "cheap"}, "lastPrice"),
-    ],
-)
-def test_an_odd_ticker_is_refused_by_its_field(kind: str, data: dict[str, Any], named: str) -> None:
-    with pytest.raises(Undecodable, match=named):
-        ticker(kind, **data)
 
 
 def test_a_ticker_asked_for_has_a_mark_and_the_time_of_the_answer() -> None:
@@ -211,6 +162,6 @@ def test_the_venues_time_is_in_nanoseconds() -> None:
 
 @given(st.binary(max_size=200))
 def test_whatever_bytes_come_nothing_but_a_refusal_is_raised(body: bytes) -> None:
-    for reader in (decode_private, decode_public, decode_tickers, decode_server_time):
+    for reader in (decode_private, decode_tickers, decode_server_time):
         with pytest.raises(Undecodable):
             reader(body)
