@@ -112,17 +112,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _workshop(arguments)
     if arguments.command == "run":
         return _run(arguments)
-    configuration = load_configuration(_config_path(arguments))
-    if arguments.command == "keys":
-        set_up_logging(None, "warning")
-        arguments.venue = arguments.venue or configuration.venue.name
-        arguments.account = arguments.account or configuration.node.name
-        return run_key_command(arguments, _keys_door())
     data_dir = _data_dir(arguments)
     if arguments.command == "panic":
         set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
         return _panic(arguments, data_dir)
     configuration = load_configuration(_config_path(arguments))
+    if arguments.command == "keys":
+        set_up_logging(None, "warning")
+        return _keys(arguments, configuration)
     if arguments.command is None:
         return _console(configuration, data_dir)
     set_up_logging(data_dir if data_dir.is_dir() else None, "warning", name="commands.log")
@@ -427,15 +424,18 @@ def _records_door(configuration: Configuration, data_dir: Path) -> RecordsDoor:
     )
 
 
-def _keys_door() -> KeysDoor:
-    """What the commands about exchange keys may do."""
-    return KeysDoor(
+def _keys(arguments: argparse.Namespace, configuration: Configuration) -> int:
+    """The commands about exchange keys, of the configuration's venue and node unless named."""
+    arguments.venue = arguments.venue or configuration.venue.name
+    arguments.account = arguments.account or configuration.node.name
+    door = KeysDoor(
         store=lambda venue, account, key, secret: store_api_key(
             venue, account, key=key, secret=secret
         ),
         forget=forget_api_key,
         show=show_api_key,
     )
+    return run_key_command(arguments, door)
 
 
 def _answer(arguments: argparse.Namespace, result: dict[str, Any]) -> int:
