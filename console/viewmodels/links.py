@@ -14,7 +14,13 @@ from console.viewmodels.formatting import age, duration, grouped
 from console.viewmodels.freshness import Engine, Freshness
 from console.viewmodels.movement import Movement
 from engine.model.limits import POLICY_STALE_AFTER_S
-from engine.model.snapshots import LinkSnapshot, LinkState, PolicySnapshot, RedisSnapshot
+from engine.model.snapshots import (
+    DeadManSnapshot,
+    LinkSnapshot,
+    LinkState,
+    PolicySnapshot,
+    RedisSnapshot,
+)
 
 __all__ = ["LinkRow", "LinksViewModel", "link_chip", "policy_chip", "replay_fraction"]
 
@@ -95,7 +101,11 @@ class LinksViewModel:
             cause="it does not answer; nothing below is current" if engine.is_silent else "",
         )
         policy = engine.snapshot.policy
-        rows = (*(self._row(link, engine) for link in engine.snapshot.links), _policy_row(policy))
+        rows = (
+            *(self._row(link, engine) for link in engine.snapshot.links),
+            _policy_row(policy),
+            *_dead_man_rows(engine.snapshot.dead_man),
+        )
         if engine.is_silent:
             rows = tuple(_stale(row, engine) for row in rows)
         return (own, *rows)
@@ -148,6 +158,25 @@ def _detail(link: LinkSnapshot) -> str:
         return ""
     lead = "" if not link.detail or link.detail.startswith("lag") else f"{link.detail}, "
     return link.detail if not lead and link.detail else f"{lead}{age(link.age_s)}"
+
+
+def _dead_man_rows(state: DeadManSnapshot | None) -> tuple[LinkRow, ...]:
+    """The venue's own switch, in words of its own: it is for orders and closes no position."""
+    if state is None:
+        return ()
+    chip, detail, cause = ChipState(text="ORDERS ONLY"), "", ""
+    if state.why_not:
+        chip, cause = ChipState(text="NOT TO BE HAD", tone=Tone.LOW), state.why_not
+    elif state.failed:
+        chip, cause = ChipState(text="NOT WOUND", tone=Tone.HIGH), state.failed
+    elif state.held_off:
+        names = ", ".join(state.held_off)
+        cause = f"entries in {names} are not covered: it could take a stop along"
+    if state.armed:
+        detail = f"{', '.join(state.armed)}, {age(state.renewed_age_s)}"
+    elif not cause:
+        detail = "no entry rests"
+    return (LinkRow(name="dead_man", title="Dead-man", chip=chip, detail=detail, cause=cause),)
 
 
 def _policy_row(policy: PolicySnapshot) -> LinkRow:

@@ -139,7 +139,7 @@ class LinksView(Panel):
         at = 3 * len(self._lines)
         theme = self._theme
         line = _Line(
-            title=TextLabel(theme=theme, role=Role.TEXT_MUTED, widest="Paper orders"),
+            title=TextLabel(theme=theme, role=Role.TEXT_MUTED, widest="Simulated orders"),
             chip=Chip(
                 theme=theme, height_px=19, padding_px=7, is_plain_when_calm=True, widest="UP"
             ),

@@ -27,6 +27,7 @@ from engine.kernel import wiring
 from engine.kernel.account_keeper import AccountKeeper
 from engine.kernel.client import LocalClient
 from engine.kernel.data_directory import DataDirectory
+from engine.kernel.dead_man import DeadMan
 from engine.kernel.foundations import Foundations
 from engine.kernel.gatekeeper import Gatekeeper, InfrastructureParts, RiskParts
 from engine.kernel.kernel import Kernel
@@ -333,6 +334,13 @@ class _Builder(Foundations):
             gatekeeper=self.gatekeeper,
             execution=self.execution,
             account=self.account,
+            dead_man=DeadMan(
+                venue=self.venue,
+                execution=self.execution,
+                ledger=self.ledger,
+                bus=self.bus,
+                clock=self.clock,
+            ),
             strategy=self.strategy,
             alarms=self.alarms,
             loop_lag=self.loop_lag,

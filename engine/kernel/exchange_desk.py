@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping
 from decimal import Decimal
 
-from engine.model.errors import NotExecuted, Refused, VenueError
+from engine.model.errors import NotExecuted, Refused, VenueError, require
 from engine.model.ids import ClientOrderId, Symbol
 from engine.model.instrument import Instrument, paper_instrument
 from engine.model.key_rights import KeyRights
@@ -156,6 +156,18 @@ class ExchangeDesk:
     def now_ns(self) -> int:
         """The venue's time, as far as it is known."""
         return self._parts.rest.venue_now_ms() * _NS_PER_MS
+
+    # --- the venue's countdown -------------------------------------------------------------------
+
+    @property
+    def countdown_why_not(self) -> str:
+        return self._parts.countdown_why_not
+
+    async def count_down(self, symbol: Symbol, *, seconds: float) -> None:
+        """Have the venue cancel a symbol's orders unless told again in time; 0 stops that."""
+        require(self._parts.count_down is not None, "the venue counts nothing down")
+        assert self._parts.count_down is not None
+        await self._parts.count_down(symbol, seconds)
 
     # --- books -----------------------------------------------------------------------------------
 

@@ -218,6 +218,8 @@ class Kernel:
             spawn("policy of the desk, asked", parts.desk_policy.ask(), forever=True)
         spawn("marks", parts.mark_watch.run(), forever=True)
         spawn("wallet", self._wallet.watch(), forever=True)
+        if parts.dead_man.is_there:
+            spawn("dead-man's switch", parts.dead_man.watch(), forever=True)
         spawn("backups", parts.backups.run(), forever=True)
         spawn("retention", self._retention().run(), forever=True)
         spawn("alarms", self._alarm_watch.run(), forever=True)

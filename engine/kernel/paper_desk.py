@@ -120,6 +120,13 @@ class PaperDesk(PaperVenue):
     def open_books(self, opened_ns: int) -> None:
         """Both books begin together, with the capital of the configuration."""
 
+    @property
+    def countdown_why_not(self) -> str:
+        return "the paper venue ends with the engine"
+
+    async def count_down(self, symbol: Symbol, *, seconds: float) -> None:
+        """There is none: its orders rest in the file while nothing runs."""
+
     async def open(self) -> None:
         """Read the books. Before `start`: the ledger and the feed go on from its last marks."""
         await super().start()

@@ -11,6 +11,7 @@ from engine.health import AlarmDesk, ClockJumpDetector, LoopLagMonitor
 from engine.intelligence import VolatilityBreakout
 from engine.kernel.account_keeper import AccountKeeper
 from engine.kernel.backup_keeper import BackupKeeper
+from engine.kernel.dead_man import DeadMan
 from engine.kernel.desk_emergency import DeskEmergency
 from engine.kernel.gatekeeper import Gatekeeper
 from engine.kernel.market_hub import MarketHub
@@ -58,6 +59,7 @@ class Parts:
     gatekeeper: Gatekeeper
     execution: ExecutionService
     account: AccountKeeper
+    dead_man: DeadMan
     strategy: VolatilityBreakout
     alarms: AlarmDesk
     loop_lag: LoopLagMonitor

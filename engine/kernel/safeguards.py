@@ -5,10 +5,11 @@ What is not built yet is absent, never INACTIVE (contract.md, Status).
 
 from __future__ import annotations
 
+from engine.kernel.dead_man import dead_man_words
 from engine.kernel.parts import Parts
 from engine.model.snapshots import LinkState, SafeguardSnapshot
 
-ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
+ACTIVE, INACTIVE, UNAVAILABLE = "ACTIVE", "INACTIVE", "UNAVAILABLE"
 
 
 def _of(why_not: str, proof: str, age_s: float | None = None) -> SafeguardSnapshot:
@@ -31,6 +32,25 @@ def _cache_invalidation(parts: Parts) -> SafeguardSnapshot:
     return _of(why_not, proof, desk.push_age_s())
 
 
+def _dead_man(parts: Parts) -> SafeguardSnapshot:
+    """The venue's own; what it does not have does not count against being ready."""
+    state = parts.dead_man.state()
+    words = dead_man_words(state)
+    if state.why_not:
+        return SafeguardSnapshot(state=UNAVAILABLE, why=words, proof="", proof_age_s=None)
+    return _of(state.failed, words, state.renewed_age_s)
+
+
+def _protective_orders(parts: Parts) -> SafeguardSnapshot:
+    positions = parts.ledger.positions()
+    trigger_price = parts.execution.protection.trigger_price
+    bare = [position.symbol for position in positions if trigger_price(position.symbol) is None]
+    return _of(
+        f"no stop yet for {', '.join(bare)}" if bare else "",
+        f"{len(positions) - len(bare)} stops rest at the venue",
+    )
+
+
 def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
     """State of each, by the contract's names."""
     profile = parts.policy.active()
@@ -42,12 +62,6 @@ def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
     ran_ns = reconciliation.last_ok_ns
     age_s = parts.policy.age_s()
     stop = parts.stop.snapshot()
-    positions = parts.ledger.positions()
-    bare = [
-        position.symbol
-        for position in positions
-        if parts.execution.protection.trigger_price(position.symbol) is None
-    ]
     blind = ", ".join(sorted(parts.mark_watch.blind))
     holding = profile.max_hold_s
     linked = redis.state in {LinkState.UP, LinkState.REPLAYING} or parts.redis.is_standalone
@@ -96,10 +110,8 @@ def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
             "" if holding else "max_hold_s is 0 (off)", f"closed after {holding} s"
         ),
         "queue_monitor": _of("", f"{bus.size} of {bus.capacity}, high water {bus.high_water}"),
-        "protective_orders": _of(
-            f"no stop yet for {', '.join(bare)}" if bare else "",
-            f"{len(positions) - len(bare)} stops rest at the venue",
-        ),
+        "dead_man_switch": _dead_man(parts),
+        "protective_orders": _protective_orders(parts),
     }
 
 

@@ -68,6 +68,9 @@ class SnapshotMaker:
             environment=""
             if parts.options.effective.engine.mode == "paper"
             else parts.options.effective.venue.environment,
+            dead_man=parts.dead_man.state()
+            if parts.options.effective.engine.mode == "live"
+            else None,
             feed=parts.feed.name,
             currency="USDT",
             policy=parts.policy.snapshot(),

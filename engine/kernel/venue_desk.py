@@ -149,6 +149,15 @@ class VenueDesk(Protocol):
         """Our books begin at this time of the venue: no earlier execution is read."""
         ...
 
+    @property
+    def countdown_why_not(self) -> str:
+        """Why the venue has no countdown of its own that we would use; "" where it has."""
+        ...
+
+    async def count_down(self, symbol: Symbol, *, seconds: float) -> None:
+        """Have the venue cancel a symbol's orders unless told again in time; 0 stops that."""
+        ...
+
     async def start(self) -> None:
         """Make it ready for requests; raises what a request raises, and is called again then."""
         ...

@@ -63,6 +63,21 @@ class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
 
 
+class DeadManSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The venue's own dead-man's switch: it cancels resting orders and closes nothing.
+
+    `why_not`: there is none to be had. `armed` are the symbols it is wound for, confirmed
+    `renewed_age_s` ago at the latest; `held_off` those in which an entry rests that it does not
+    cover, for it could take a stop along; `failed` says what could not be wound.
+    """
+
+    why_not: str = ""
+    armed: tuple[Symbol, ...] = ()
+    held_off: tuple[Symbol, ...] = ()
+    failed: str = ""
+    renewed_age_s: float | None = None
+
+
 class PositionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A position. `quantity` unsigned; `limit_used` is notional over the policy's maximum, a
     fraction.
@@ -436,6 +451,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     intents: int = 0
     # The exchange's environment, `testnet` or `live`; empty on paper.
     environment: str = ""
+    # None where nothing real is traded.
+    dead_man: DeadManSnapshot | None = None
     # The real account that a dry run looks at; None otherwise.
     watched_account: WatchedAccount | None = None
     market_age_s: float | None = None
@@ -459,6 +476,7 @@ __all__ = [
     "BusTypeSnapshot",
     "CommandsSnapshot",
     "DatabaseSnapshot",
+    "DeadManSnapshot",
     "EngineSnapshot",
     "EngineState",
     "JournalSnapshot",

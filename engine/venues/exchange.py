@@ -90,6 +90,9 @@ class ExchangeStream(Streams, Protocol):
 class ExchangeParts:
     """One adapter with what it was built of; `receive_window_ms` is an entry's, and
     `read_key_rights` is None where the venue's host does not tell them.
+
+    `count_down(symbol, seconds)` has the venue cancel a symbol's orders unless told again in time;
+    where there is none that may be used, `countdown_why_not` says why.
     """
 
     venue: ExchangeVenue
@@ -98,6 +101,8 @@ class ExchangeParts:
     connections: Connections
     receive_window_ms: int
     read_key_rights: Callable[[], Awaitable[KeyRights]] | None
+    count_down: Callable[[Symbol, float], Awaitable[None]] | None = None
+    countdown_why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +185,7 @@ def _binance(configuration: Configuration, needs: ExchangeNeeds) -> ExchangePart
         stream=stream,
         connections=connections,
         receive_window_ms=BINANCE_ENTRY_WINDOW_MS,
+        count_down=lambda symbol, seconds: venue.settings.count_down(symbol, seconds=seconds),
         read_key_rights=None,
     )
 
@@ -214,6 +220,8 @@ def _bybit(configuration: Configuration, needs: ExchangeNeeds) -> ExchangeParts:
         stream=stream,
         connections=connections,
         receive_window_ms=BYBIT_ENTRY_WINDOW_MS,
+        # It is one for the whole account, not a symbol's, and would take every stop along.
+        countdown_why_not="Bybit enables its own by request only, and that cancels stops too",
         read_key_rights=lambda: read_key_rights(rest),
     )
 

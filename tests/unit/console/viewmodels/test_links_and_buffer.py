@@ -14,7 +14,9 @@ from console.viewmodels.buffer import BufferState, BufferViewModel
 from console.viewmodels.freshness import Engine
 from console.viewmodels.links import LinkRow, LinksViewModel
 from console.viewmodels.movement import Movement
+from engine.model.ids import Symbol
 from engine.model.snapshots import (
+    DeadManSnapshot,
     EngineSnapshot,
     LinkState,
     PolicyConflictSnapshot,
@@ -75,6 +77,42 @@ def test_the_rows_are_the_engine_its_links_and_the_policy() -> None:
 def test_each_state_has_one_word(fields: dict[str, Any], word: str, tone: Tone) -> None:
     chip = redis_row(**fields).chip
     assert (chip.text, chip.tone) == (word, tone)
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "tone", "detail", "cause"),
+    [
+        (DeadManSnapshot(), "ORDERS ONLY", Tone.NEUTRAL, "no entry rests", ""),
+        (
+            DeadManSnapshot(armed=(Symbol("BTCUSDT"),), renewed_age_s=3.0),
+            "ORDERS ONLY",
+            Tone.NEUTRAL,
+            "BTCUSDT, 3.0 s",
+            "",
+        ),
+        (
+            DeadManSnapshot(held_off=(Symbol("ETHUSDT"),)),
+            "ORDERS ONLY",
+            Tone.NEUTRAL,
+            "",
+            "entries in ETHUSDT are not covered: it could take a stop along",
+        ),
+        (
+            DeadManSnapshot(failed="BTCUSDT: no answer"),
+            "NOT WOUND",
+            Tone.HIGH,
+            "",
+            "BTCUSDT: no answer",
+        ),
+        (DeadManSnapshot(why_not="not enabled"), "NOT TO BE HAD", Tone.LOW, "", "not enabled"),
+    ],
+)
+def test_the_dead_mans_switch_is_a_state_of_its_own(
+    state: DeadManSnapshot, word: str, tone: Tone, detail: str, cause: str
+) -> None:
+    shown = row(msgspec.structs.replace(running_snapshot(), dead_man=state), "dead_man")
+    assert (shown.chip.text, shown.chip.tone) == (word, tone)
+    assert (shown.detail, shown.cause) == (detail, cause)
 
 
 def test_a_link_that_is_down_says_why_and_which_try_it_is() -> None:
