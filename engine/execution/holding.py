@@ -1,12 +1,15 @@
 """Closes positions that are held longer than the policy allows (R-EXE-9).
 
-The age comes from the position's own record and survives restarts. Looked at every 10 s and at each
-booking; a failed close is an alarm and is tried again at the next look. Zero switches it off.
-Seconds.
+The age comes from the position's own record and survives restarts; that of an adopted position
+counts from its oldest execution, or from the adoption where the venue tells of none. Looked at
+every 10 s and at each booking; the symbols are closed side by side, so that one that hangs holds up
+no other. A failed close is an alarm until the position is closed, and is tried again at the next
+look. Zero switches it off. Seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -18,13 +21,13 @@ from engine.model.events import PositionForceClosed
 from engine.model.ids import Symbol
 from engine.model.orders import OrderPurpose, PositionRecord
 from engine.model.policy import Profile
-from engine.model.values import ZERO, Side
+from engine.model.values import Side
 from engine.portfolio import Ledger
 from engine.ports import Clock
 from engine.runtime import Stamper
 
 _log = logging.getLogger(__name__)
-_LOOK_EVERY_S = 10.0
+LOOK_EVERY_S = 10.0
 
 
 class HoldingLimit:
@@ -50,6 +53,7 @@ class HoldingLimit:
         self._profile = profile
         self._is_latched = is_latched
         self._on_failed = on_failed
+        self._failed: set[Symbol] = set()
 
     def held_s(self, position: PositionRecord) -> float:
         return (self._clock.now_ns() - position.opened_ns) / 1_000_000_000
@@ -59,20 +63,21 @@ class HoldingLimit:
         limit = self._profile().max_hold_s
         return None if limit == 0 else limit - self.held_s(position)
 
-    async def watch(self) -> None:
-        """Look every 10 s."""
-        while True:
-            await self._clock.sleep(_LOOK_EVERY_S)
-            await self.look()
+    def is_overdue(self, symbol: Symbol) -> bool:
+        """Whether a symbol's position is over its time."""
+        position = self._ledger.position(symbol)
+        remaining = None if position is None else self.remaining_s(position)
+        return remaining is not None and remaining <= 0
 
     async def look(self) -> None:
         """Close everything that is over its time."""
+        for symbol in tuple(self._failed):
+            if not self.is_overdue(symbol):
+                self._tell(symbol, "")
         if self._is_latched():
             return
-        for position in self._ledger.positions():
-            remaining = self.remaining_s(position)
-            if remaining is not None and remaining <= 0:
-                await self._force(position)
+        overdue = [one for one in self._ledger.positions() if self.is_overdue(one.symbol)]
+        await asyncio.gather(*(self._force(position) for position in overdue))
 
     async def _force(self, position: PositionRecord) -> None:
         symbol = position.symbol
@@ -80,11 +85,11 @@ class HoldingLimit:
             record = await self._exits.close(symbol, purpose=OrderPurpose.FORCE_CLOSE)
         except (Refused, NotExecuted, OutcomeUnknown, TimeoutError) as error:
             _log.exception("%s is over its holding time and could not be closed", symbol)
-            self._on_failed(symbol, str(error))
+            self._tell(symbol, str(error) or type(error).__name__)
             return
         if record is None:
             return
-        self._on_failed(symbol, "")
+        self._tell(symbol, "")
         announce(
             self._bus,
             PositionForceClosed(
@@ -93,11 +98,18 @@ class HoldingLimit:
                 side=Side.BUY if position.quantity > 0 else Side.SELL,
                 quantity=abs(position.quantity),
                 entry_price=position.entry_price,
-                unrealised=ZERO,
+                unrealised=self._ledger.unrealised(symbol),
                 order_id=record.client_order_id,
                 reason="max_hold_seconds_exceeded",
             ),
         )
 
+    def _tell(self, symbol: Symbol, why: str) -> None:
+        if why:
+            self._failed.add(symbol)
+        else:
+            self._failed.discard(symbol)
+        self._on_failed(symbol, why)
 
-__all__ = ["HoldingLimit"]
+
+__all__ = ["LOOK_EVERY_S", "HoldingLimit"]

@@ -15,7 +15,7 @@ from engine.execution.booking import Booking
 from engine.execution.collaborators import Identity, Judgement, Timing, VenuePorts
 from engine.execution.entries import EntrySender
 from engine.execution.exits import ExitSender
-from engine.execution.holding import HoldingLimit
+from engine.execution.holding import LOOK_EVERY_S, HoldingLimit
 from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.execution.protection import MissingHandler, Protection
@@ -71,6 +71,7 @@ class ExecutionService:
         tasks: Tasks,
     ) -> None:
         clock, stamper = timing.clock, identity.stamper
+        self._clock = clock
         self._tasks = tasks
         self._hooks = hooks
         self._ledger = books.ledger
@@ -182,7 +183,18 @@ class ExecutionService:
 
     def _booked(self, symbol: Symbol) -> None:
         self.protection.look(symbol)
+        if self.holding.is_overdue(symbol):
+            self._look_at_holding()
         self._hooks.on_booked(symbol)
+
+    def _look_at_holding(self) -> None:
+        self._tasks.spawn("holding limit, a look", self.holding.look())
+
+    async def _watch_holding(self) -> None:
+        """A close that hangs must not put the next look off."""
+        while True:
+            await self._clock.sleep(LOOK_EVERY_S)
+            self._look_at_holding()
 
     def on_update(self, update: StreamUpdate) -> None:
         """One message of the venue's private stream."""
@@ -195,7 +207,7 @@ class ExecutionService:
         self._tasks.spawn("recorder retries", self.recorder.retry_forever(), forever=True)
         self._tasks.spawn("look-ups", self.look_up.watch(), forever=True)
         self._tasks.spawn("protection", self.protection.watch(), forever=True)
-        self._tasks.spawn("holding limit", self.holding.watch(), forever=True)
+        self._tasks.spawn("holding limit", self._watch_holding(), forever=True)
         self._tasks.spawn("reconciliation", self.venue_watch.watch(), forever=True)
         for position in self._ledger.positions():
             self.protection.look(position.symbol)

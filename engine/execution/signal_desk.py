@@ -26,6 +26,7 @@ from engine.ports import Clock
 from engine.runtime import Stamper, Tasks
 
 _log = logging.getLogger(__name__)
+_LOOK_S_MAX = 0.5
 
 
 class SignalDesk:
@@ -68,11 +69,21 @@ class SignalDesk:
             return
         self._counts["received"] += 1
         announce(self._bus, received or self.received(signal), journaled=received is not None)
-        offer = self._queue.offer(signal, capacity=self._profile().signal_queue)
-        if offer.victim is not None:
+        profile = self._profile()
+        # Whose time is over loses its place first, and is not called the victim of a full queue.
+        self._expire(profile)
+        victims = self._queue.trim(capacity=profile.signal_queue)
+        offer = self._queue.offer(signal, capacity=profile.signal_queue)
+        for victim in (*victims, *((offer.victim,) if offer.victim is not None else ())):
             self._counts["dropped"] += 1
-            announce(self._bus, self._event(ev.SignalDropped, offer.victim, ReasonCode.QUEUE_FULL))
+            announce(self._bus, self._event(ev.SignalDropped, victim, ReasonCode.QUEUE_FULL))
         self._wake.set()
+
+    def _expire(self, profile: Profile) -> None:
+        now_ns = self._clock.now_ns()
+        for signal in self._queue.expire(now_ns=now_ns, ttl_s=profile.signal_ttl_s):
+            self._counts["expired"] += 1
+            announce(self._bus, self._event(ev.SignalExpired, signal, ReasonCode.SIGNAL_EXPIRED))
 
     async def serve(self) -> None:
         """Let signals through, best first, for ever."""
@@ -80,11 +91,7 @@ class SignalDesk:
             await self._wake.wait()
             profile = self._profile()
             now_ns = self._clock.now_ns()
-            for signal in self._queue.expire(now_ns=now_ns, ttl_s=profile.signal_ttl_s):
-                self._counts["expired"] += 1
-                announce(
-                    self._bus, self._event(ev.SignalExpired, signal, ReasonCode.SIGNAL_EXPIRED)
-                )
+            self._expire(profile)
             best = self._queue.take(now_ns=now_ns, rate_per_s=profile.signal_rate)
             if best is not None:
                 self._entering += 1
@@ -93,7 +100,8 @@ class SignalDesk:
                 self._wake.clear()
             elif best is None:
                 wait_s = self._queue.wait_s(now_ns=now_ns, rate_per_s=profile.signal_rate)
-                await self._clock.sleep(max(wait_s, 0.01))
+                # Not longer than this, so that what expires meanwhile is said in time.
+                await self._clock.sleep(min(max(wait_s, 0.01), _LOOK_S_MAX))
 
     async def _enter(self, signal: Signal) -> None:
         try:

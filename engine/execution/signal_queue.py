@@ -47,6 +47,14 @@ class SignalQueue:
         self._waiting.append(signal)
         return Offer(accepted=True, victim=weakest)
 
+    def trim(self, *, capacity: int) -> list[Signal]:
+        """Take out the weakest beyond a capacity that has become smaller."""
+        ranked = sorted(self._waiting, key=lambda entry: (entry.confidence, -entry.ts_ns))
+        victims = ranked[: max(0, len(ranked) - capacity)]
+        for victim in victims:
+            self._waiting.remove(victim)
+        return victims
+
     def expire(self, *, now_ns: int, ttl_s: Decimal) -> list[Signal]:
         """Take out everything older than its time to live."""
         oldest_ns = now_ns - int(ttl_s * 1_000_000_000)

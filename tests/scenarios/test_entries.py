@@ -75,10 +75,47 @@ async def test_a_flood_of_500_signals_in_10_s_overruns_neither_queue_nor_venue(d
     tried = [e for e in desk.events if isinstance(e, ev.SignalExecuted | ev.SignalBlocked)]
     times = [event.ts_ns for event in tried]
     assert all(later - first >= 990_000_000 for first, later in zip(times, times[2:], strict=False))
+    _victims_are_named_truthfully(desk.events, counts.dropped)
     # What was let through is better than what was dropped.
     let, dropped = tried[10:], desk.heard(ev.SignalDropped)
     assert min(e.confidence for e in let) > sum(e.confidence for e in dropped) / len(dropped)
     assert desk.entries_at_venue() <= counts.executed
+
+
+def _victims_are_named_truthfully(events: list[ev.Event], dropped: int) -> None:
+    """By the events alone: at each drop a hundred others waited, none weaker than the victim."""
+    endings = (ev.SignalExecuted, ev.SignalDropped, ev.SignalExpired, ev.SignalBlocked)
+    waiting: dict[str, float] = {}
+    victims = 0
+    for event in events:
+        if isinstance(event, ev.SignalReceived):
+            waiting[event.signal_id] = event.confidence
+        elif isinstance(event, endings):
+            confidence = waiting.pop(event.signal_id)
+            if isinstance(event, ev.SignalDropped):
+                victims += 1
+                assert event.reason_codes == ("queue_full",)
+                assert len(waiting) >= 100
+                assert confidence <= min(waiting.values())
+    assert victims == dropped
+    assert waiting == {}
+
+
+@story(policy={"signal_rate": "0.05"})
+async def test_who_is_too_old_is_no_victim_of_a_full_queue(desk: Desk) -> None:
+    """Goal: a place whose signal's time is over is given away before anybody is dropped, and its
+    end is said in time although the next turn is far away."""
+    desk.signal(Side.BUY, confidence=0.95)  # Takes the only turn of twenty seconds.
+    await desk.sleep(0.5)
+    old = {desk.signal(Side.BUY, confidence=0.9).id for _ in range(100)}
+    await desk.sleep(5.005)
+    assert desk.heard(ev.SignalDropped) == []
+    weak = desk.signal(Side.BUY, confidence=0.1)
+    assert desk.kernel.parts.execution.signals.counts().pending == 1
+    await desk.until(lambda: len(desk.heard(ev.SignalExpired)) == 101, timeout_s=6.5)
+    expired = {event.signal_id for event in desk.heard(ev.SignalExpired)}
+    assert expired == {*old, weak.id}
+    assert desk.heard(ev.SignalDropped) == []
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST_REQUEST, Fault.LOST_ANSWER])

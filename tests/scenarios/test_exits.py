@@ -14,6 +14,7 @@ from engine.model.policy import FIELD_BY_NAME
 from engine.model.values import Side
 from engine.venues.paper.faults import Fault
 from tests.desk import BTC, ETH, Desk, story
+from tests.elsewhere import order_elsewhere
 
 
 @story()
@@ -248,3 +249,83 @@ def test_an_exit_without_an_answer_is_not_sent_blindly_again(tmp_path: Path) -> 
         folder = tmp_path / fault.value
         folder.mkdir()
         tell(folder)
+
+
+@story(policy={"max_hold_s": "60"})
+@pytest.mark.allow_log("over its holding time|close of BTCUSDT|adopted order")
+async def test_a_close_that_hangs_holds_up_no_other_and_its_alarm_ends_with_the_position(
+    desk: Desk,
+) -> None:
+    """Goal: two are over their time and the venue answers for one; the other goes in time, and an
+    operator's own close ends the alarm."""
+    await desk.enter()
+    await desk.enter(symbol=ETH)
+    venue, alarms = desk.kernel.parts.venue, desk.kernel.parts.alarms
+    reduce = venue.reduce
+
+    async def deaf(intent: Intent) -> object:
+        if intent.symbol == BTC:
+            await desk.clock.sleep(10_000)
+        return await reduce(intent)
+
+    venue.reduce = deaf  # type: ignore[method-assign, assignment]
+    await desk.until(lambda: desk.quantity(ETH) == 0, timeout_s=75)
+
+    def raised() -> bool:
+        return any(a.code == "FORCE_CLOSE_FAILED" and a.state == "new" for a in alarms.snapshot())
+
+    await desk.until(raised, timeout_s=60)
+    assert desk.quantity() > 0
+    venue.reduce = reduce  # type: ignore[method-assign]
+    await _close_elsewhere(desk, desk.quantity())
+    await desk.until(lambda: desk.quantity() == 0)
+    await desk.until(lambda: not raised(), timeout_s=25)
+    await desk.sleep(60)
+
+
+@story(policy={"max_hold_s": "65"})
+@pytest.mark.allow_log("adopted order by-hand-1")
+async def test_a_position_that_is_over_its_time_is_seen_at_its_next_event(desk: Desk) -> None:
+    """Goal: not only every ten seconds. Method: just after it is over its time a part of it is
+    closed by hand; the rest goes at once."""
+    await desk.enter()
+    holding = desk.kernel.parts.execution.holding
+
+    def left_s() -> float:
+        position = desk.kernel.parts.ledger.position(BTC)
+        return 0.0 if position is None else holding.remaining_s(position) or 0.0
+
+    await desk.until(lambda: left_s() <= -0.1, timeout_s=80)
+    assert desk.quantity() > 0
+    await _close_elsewhere(desk, Decimal("0.05"))
+    took_s = await desk.until(lambda: desk.quantity() == 0)
+    assert took_s < 1.0
+    await desk.until(lambda: desk.heard(ev.PositionForceClosed))
+    (forced,) = desk.heard(ev.PositionForceClosed)
+    assert forced.symbol == BTC
+
+
+@story(policy={"max_hold_s": "90"})
+@pytest.mark.allow_log("divergence: |adopted order by-hand-2")
+async def test_an_adopted_position_has_the_age_of_its_execution(desk: Desk) -> None:
+    """Goal: opened by hand while we were away: its age is the venue's, and over the restart."""
+    await desk.close()
+    await desk.build()
+    desk.kernel.parts.venue.set_marks({BTC: Decimal(60000), ETH: Decimal(2500)})
+    by_hand = Intent(
+        client_order_id=ClientOrderId("by-hand-2"),
+        symbol=ETH,
+        side=Side.BUY,
+        kind=OrderKind.MARKET,
+        purpose=OrderPurpose.ENTRY,
+        quantity=Decimal("0.1"),
+    )
+    await order_elsewhere(desk, by_hand)
+    opened_ns = desk.clock.now_ns()
+    await desk.sleep(50)
+    await desk.kernel.start()
+    position = desk.kernel.parts.ledger.position(ETH)
+    assert position is not None
+    assert abs(position.opened_ns - opened_ns) < 1_000_000_000
+    took_s = await desk.until(lambda: desk.quantity(ETH) == 0, timeout_s=60)
+    assert took_s < 55

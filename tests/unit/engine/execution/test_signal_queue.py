@@ -85,6 +85,15 @@ def test_old_signals_expire() -> None:
     assert len(queue) == 1
 
 
+def test_a_capacity_that_shrinks_takes_the_weakest_out() -> None:
+    queue = SignalQueue()
+    for number, confidence in enumerate((0.5, 0.2, 0.9, 0.2)):
+        queue.offer(signal(number, confidence, ts_ns=number), capacity=10)
+    assert [entry.id for entry in queue.trim(capacity=2)] == ["s3", "s1"]
+    assert queue.trim(capacity=2) == []
+    assert len(queue) == 2
+
+
 @given(
     st.lists(st.floats(min_value=0, max_value=1), max_size=300),
     st.integers(min_value=1, max_value=100),
