@@ -137,6 +137,20 @@ async def test_the_stop_works_in_standby_and_goes_on_when_the_venue_is_back(
     await desk.until(lambda: not desk.kernel.parts.ledger.positions(), timeout_s=90)
 
 
+@pytest.mark.allow_log("step venue: not sent|not compared with the venue")
+@exchange_story(start=False)
+async def test_a_run_that_never_met_its_venue_has_a_summary_that_is_not_ok(
+    desk: ExchangeDesk,
+) -> None:
+    desk.new_line().fail(refuses=True)
+    await desk.open()
+    summary = await desk.kernel.summary()
+    assert not summary["ok"]
+    assert summary["books"]["positions"] == []
+    desk.line.mend()
+    await desk.until(lambda: desk.state() is EngineState.READY, timeout_s=60)
+
+
 @exchange_story(live=False)
 async def test_live_waits_for_its_confirmation(desk: ExchangeDesk) -> None:
     assert desk.state() is EngineState.READY
