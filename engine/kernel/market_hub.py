@@ -54,6 +54,9 @@ class MarketHub:
         self._prices: dict[Symbol, tuple[Decimal, int]] = {}
         self._traded_ns: dict[Symbol, int] = {}
         self._streams_down: dict[str, str] = {}
+        # Returns of a lost connection, and how long the last of them had been away.
+        self.gaps = 0
+        self.last_gap_s = 0.0
         self.ticks = 0
         # Ticks that a full queue refused; the bus counts and alarms, the gate is shut by it.
         self.refused = 0
@@ -108,6 +111,9 @@ class MarketHub:
     def on_stream(self, stream: str, connected: bool, cause: str, gap_s: float) -> None:
         if connected:
             self._streams_down.pop(stream, None)
+            if gap_s:
+                self.gaps += 1
+                self.last_gap_s = gap_s
         else:
             self._streams_down[stream] = cause
         self._bus.emit(

@@ -172,6 +172,7 @@ class SnapshotMaker:
         redis = parts.redis.snapshot()
         market_age_s = parts.market.youngest_age_s()
         limit_s = float(parts.policy.active().max_market_data_age_s)
+        lost = "; ".join(f"{name}: {why}" for name, why in parts.market.streams_down().items())
         connected = parts.venue.is_connected()
         store = parts.storage.writer
         return (
@@ -184,9 +185,10 @@ class SnapshotMaker:
             LinkSnapshot(
                 name="data",
                 title="Market data",
-                state=_market_state(market_age_s, limit_s),
-                cause=_market_cause(market_age_s, limit_s),
+                state=LinkState.DOWN if lost else _market_state(market_age_s, limit_s),
+                cause=lost or _market_cause(market_age_s, limit_s),
                 age_s=market_age_s,
+                detail=_gaps_words(parts.market.gaps, parts.market.last_gap_s),
                 slow_after_s=_MARKET_SLOW_S,
                 was_up=market_age_s is not None,
             ),
@@ -212,6 +214,10 @@ class SnapshotMaker:
                 slow_after_s=_DATABASE_SLOW_S,
             ),
         )
+
+
+def _gaps_words(gaps: int, last_gap_s: float) -> str:
+    return f"reconnected {gaps} times, last gap {last_gap_s:.1f} s" if gaps else ""
 
 
 def _market_state(age_s: float | None, limit_s: float) -> LinkState:

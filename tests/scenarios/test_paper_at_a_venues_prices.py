@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from engine.model.events import AccountEquityUpdated, MarketMark, MarketStreamChanged, MarketTick
-from engine.model.snapshots import EngineState
+from engine.model.snapshots import EngineState, LinkSnapshot, LinkState
 from engine.model.values import Side
 from tests.desk import BTC
 from tests.public_desk import PublicDesk, public_story
@@ -42,6 +42,10 @@ async def test_ticks_and_marks_carry_the_venues_time_beside_ours(desk: PublicDes
         assert all(0 < each.venue_ns <= each.ts_ns for each in told)
 
 
+def _data_link(desk: PublicDesk) -> LinkSnapshot:
+    return next(each for each in desk.kernel.client.snapshot().links if each.name == "data")
+
+
 @public_story()
 async def test_lost_streams_shut_the_gate_until_they_are_back_and_each_gap_is_told(
     desk: PublicDesk,
@@ -49,7 +53,13 @@ async def test_lost_streams_shut_the_gate_until_they_are_back_and_each_gap_is_to
     assert desk.gate() == set()
     desk.inject(kind=Fault.CUT_STREAMS)
     await desk.until(lambda: "market_stream_down" in desk.gate())
+    link = _data_link(desk)
+    assert link.state is LinkState.DOWN
+    assert ": " in link.cause, "which connection, and why"
     await desk.until(lambda: desk.gate() == set())
+    link = _data_link(desk)
+    assert (link.state, link.cause) == (LinkState.UP, "")
+    assert link.detail.startswith("reconnected ")
     lost = [each for each in desk.heard(MarketStreamChanged) if not each.connected]
     back = [each for each in desk.heard(MarketStreamChanged) if each.gap_s]
     assert {each.stream for each in lost} == {each.stream for each in back}

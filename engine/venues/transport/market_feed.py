@@ -5,8 +5,8 @@ and who reads it). Each has a `VenueStream` that brings it back; a new reader co
 connection, so that nothing of the last one is taken for true, and the first words subscribe anew. A
 connection is dropped when it is silent, and when one symbol's stream is silent that never is while
 it lives. What a reader refuses is counted and logged, and is never the end of the stream; a refused
-subscription drops it. Every loss and return is told to the sink, with the length of the gap. On the
-loop only.
+subscription drops it. Every loss and return is told to the sink, with the length of the gap, and a
+connection that does not come about at all. On the loop only.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class _Connection:
         self._clock = clock
         self._reader: Reader | None = None
         self._opened_ns = 0
+        self._is_told_down = False
         self.refusals = 0
         self.stream = VenueStream(
             clock=clock,
@@ -124,13 +125,21 @@ class _Connection:
                 _log.warning("%s cannot be read: %s", self._channel.name, error)
 
     def _tell(self, connected: bool, cause: str, gap_s: float) -> None:
+        self._is_told_down = not connected
         self._sink.on_stream(self._channel.name, connected, cause, gap_s)
 
-    async def watch(self, limit_s: float) -> None:
-        """Drop a connection on which a symbol is silent that must not be."""
+    async def watch(self) -> None:
+        """Drop a connection on which a symbol is silent that must not be, and tell of one that
+        never came about.
+        """
+        limit_s = self._channel.symbol_silence_max_s
         while True:
             await self._clock.sleep(_WATCH_S)
             if not self.stream.is_connected or self._reader is None:
+                if self.stream.why_not and not self._is_told_down:
+                    self._tell(False, f"cannot connect: {self.stream.why_not}", 0.0)
+                continue
+            if limit_s is None:
                 continue
             heard_ns, now_ns = self._reader.heard_ns, self._clock.monotonic_ns()
             for symbol in self._channel.symbols:
@@ -188,9 +197,7 @@ class VenueFeed:
         running = []
         for channel, connection in zip(self._channels, self._connections, strict=True):
             running.append(spawn(channel.name, connection.stream.run(), forever=True))
-            if (limit_s := channel.symbol_silence_max_s) is not None:
-                watch = connection.watch(limit_s)
-                running.append(spawn(f"watch of {channel.name}", watch, forever=True))
+            running.append(spawn(f"watch of {channel.name}", connection.watch(), forever=True))
         try:
             await asyncio.Event().wait()
         finally:

@@ -286,6 +286,18 @@ def test_a_day_is_not_waited_for() -> None:
     on_binance_feed(short_lived, story)
 
 
+def test_a_connection_that_never_comes_about_is_told_once_with_the_reason() -> None:
+    lost = replace(_CHANNELS[0], address="wss://anywhere/nowhere/stream")
+
+    async def story(feeding: Feeding) -> None:
+        await feeding.clock.sleep(30)
+        ((name, connected, cause, gap_s),) = feeding.sink.streams
+        assert (name, connected, gap_s) == (lost.name, False, 0.0)
+        assert cause.startswith("cannot connect: ConnectionRefusedError: 404")
+
+    on_binance_feed([lost], story)
+
+
 @pytest.mark.allow_log("cannot be read")
 def test_a_broken_text_is_counted_and_is_not_the_end() -> None:
     async def story(feeding: Feeding) -> None:
