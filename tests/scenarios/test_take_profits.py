@@ -12,6 +12,7 @@ from engine.model.values import Side
 from engine.venues.paper.faults import Fault
 from tests.desk import BTC, ETH, Desk, story
 from tests.elsewhere import intent_of, order_elsewhere
+from tests.venue_desk import ExchangeDesk, exchange_story
 
 
 def _resting(desk: Desk) -> list[tuple[OrderPurpose, Decimal]]:
@@ -155,3 +156,22 @@ async def test_an_exit_takes_both_along(desk: Desk) -> None:
     await desk.until(lambda: desk.quantity(ETH) == 0)
     await desk.sleep(1)
     assert desk.open_at_venue() == []
+
+
+@exchange_story(venues=("binance", "bybit"))
+async def test_at_an_exchange_both_rest_and_the_one_that_triggers_takes_the_other_along(
+    desk: ExchangeDesk,
+) -> None:
+    """Goal: two conditional orders at the venue, on either side of the price, of one position."""
+    desk.signal(Side.SELL, take_profit="0.01")
+    await desk.until(lambda: _has_both(desk))
+    ours = [order.client_order_id for order in desk.orders()]
+    assert sorted(desk.stops_at_venue()) == sorted(ours)
+    price = desk.kernel.parts.execution.protection.take_profit_price(BTC)
+    assert price is not None
+    desk.market.move(BTC, price - 20)
+    await desk.until(lambda: desk.quantity() == 0)
+    await desk.until(lambda: not desk.open_at_venue())
+    assert desk.venue_positions() == {}
+    (closed,) = desk.heard(ev.TradeClosed)
+    assert closed.realised > 0

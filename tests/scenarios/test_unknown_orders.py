@@ -251,3 +251,53 @@ async def test_an_order_adopted_from_a_venue_whose_clock_is_ahead_still_changes_
     with closing(sqlite3.connect(desk.data_dir / "state.db")) as database:
         found = database.execute("SELECT state FROM orders WHERE client_order_id = 'web-1'")
         assert found.fetchall() == [("cancelled",)]
+
+
+@pytest.mark.parametrize("place", ["open orders", "executions", "nowhere for a while"])
+def test_an_order_that_its_id_does_not_find_is_looked_for_everywhere(
+    place: str, tmp_path: Path
+) -> None:
+    """Goal: a venue whose query by id lags proves nothing: what rests or has filled is found among
+    the open orders or in the executions, and what is nowhere is not given up before its time."""
+
+    @story()
+    async def tell(desk: Desk) -> None:
+        venue = desk.kernel.parts.venue
+        ask = venue.order
+
+        async def blind(symbol: object, identifier: object) -> None:
+            return None
+
+        venue.order = blind  # type: ignore[method-assign, assignment]
+        if place == "open orders":
+            await order_elsewhere(
+                desk, intent_of(ETH, "by-hand", kind=OrderKind.LIMIT, price=Decimal(2000))
+            )
+            await desk.until(desk.orders)
+            found = desk.kernel.parts.execution.look_up
+            await found.look_up(ClientOrderId("by-hand"))
+            await desk.sleep(40)
+            await found.look_up(ClientOrderId("by-hand"))
+            assert _record(desk, "by-hand") is OrderState.ACCEPTED
+            return
+        fault = Fault.LOST_ANSWER if place == "executions" else Fault.LOST_REQUEST
+        venue.faults.script("place", fault)
+        venue.faults.lose_updates = 2 if fault is Fault.LOST_ANSWER else 0
+        signal = desk.signal(Side.BUY)
+        await desk.until(lambda: desk.state_of(signal) is OrderState.UNRESOLVED)
+        if place == "executions":
+            took_s = await desk.until(lambda: desk.state_of(signal) is OrderState.FILLED)
+            assert took_s < 3.0
+            return
+        await desk.sleep(25)
+        assert desk.state_of(signal) is OrderState.UNRESOLVED
+        record = desk.order_of(signal)
+        assert record is not None
+        # It was on its way all the time.
+        await order_elsewhere(
+            desk, intent_of(BTC, record.client_order_id, quantity=record.intent.quantity)
+        )
+        await desk.until(lambda: desk.state_of(signal) is OrderState.FILLED)
+        venue.order = ask  # type: ignore[method-assign]
+
+    tell(tmp_path)
