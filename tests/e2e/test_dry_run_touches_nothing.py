@@ -18,7 +18,6 @@ from engine.control import ControlClient
 from engine.venues.binance import reads as binance_reads
 from engine.venues.bybit import reads as bybit_reads
 from tests.e2e.engine_at_a_venue import (
-    ACCOUNT,
     SimulatedVenue,
     configure,
     run_engine,
@@ -101,14 +100,3 @@ async def test_a_whole_session_is_heard_at_the_exchange_as_reads_alone(
     assert summary["mode"] == mode
     assert summary["fills"] >= 4
     assert summary["open_positions"] == 0
-
-
-async def test_a_dry_run_without_a_key_says_what_to_set(tmp_path: Path) -> None:
-    async with simulated_venue("binance") as venue:
-        config = configure(tmp_path, venue, "redis://127.0.0.1:1/0", mode="dry_run")
-        process = await run_engine(tmp_path, config, with_key=False)
-        assert await asyncio.wait_for(process.wait(), 30) == 2
-        assert venue.asked == set()
-    said = (tmp_path / "stderr").read_text()
-    assert f"there is no API key for binance, account {ACCOUNT}" in said
-    assert "SEAWALL_API_KEY and SEAWALL_API_SECRET" in said

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
+import pytest
+
+from engine.kernel import KernelOptions, build_kernel
 from engine.kernel.verbs import Verbs
+from engine.model.config import Configuration, EngineSection, RedisSection
 from engine.model.emergency import EmergencyState, Scope, TripSource
+from engine.model.errors import ConfigurationError
 from engine.model.orders import OrderPurpose
 from engine.model.snapshots import EngineState
 from engine.model.values import Side
+from engine.runtime import SystemClock
 from tests.desk import BTC, ETH
 from tests.dry_run_desk import REAL_QUANTITY, DryRunStory, dry_run_story
 from tests.simulators.bybit import BybitExchange
@@ -95,3 +102,22 @@ async def test_a_key_that_may_withdraw_is_warned_of_where_the_venue_tells(
     desk.exchange.desk.key_may_withdraw = True
     await desk.restart()
     await desk.until(is_warned)
+
+
+async def test_without_a_key_there_is_no_dry_run_and_the_error_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEAWALL_API_KEY", raising=False)
+    configuration = Configuration(
+        engine=EngineSection(mode="dry_run"), redis=RedisSection(mode="standalone")
+    )
+    options = KernelOptions(configuration=configuration, data_dir=tmp_path / "data")
+    with pytest.raises(ConfigurationError, match="no API key for binance, account desk"):
+        await build_kernel(options, clock=SystemClock(), vault=_EmptyVault())
+
+
+class _EmptyVault:
+    name = "the test's vault"
+
+    def read(self, entry: str) -> str | None:
+        return None
