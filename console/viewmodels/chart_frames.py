@@ -73,7 +73,10 @@ class ChartsViewModel:
         currency = engine.snapshot.currency
         equity = grouped(f"{risk.equity:.2f}")
         return ChartState(
-            note=f"equity {equity} {currency} · peak {grouped(f'{risk.peak:.0f}')}",
+            # A peak of zero is that of books which wait for the venue's wallet.
+            note=f"equity {equity} {currency} · peak {grouped(f'{risk.peak:.0f}')}"
+            if risk.peak
+            else "equity not known yet",
             limits=limits,
             band=(0.0, soft / 2),
             low=low,

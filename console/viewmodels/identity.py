@@ -78,8 +78,9 @@ def desk_words(engine: Engine) -> str:
     """What the desk is connected to: ``paper venue · simulated feed · Redis standalone``."""
     snapshot = engine.snapshot
     is_dry = snapshot.mode == "dry_run"
+    venue = " ".join(word for word in (snapshot.venue, snapshot.environment) if word)
     parts = (
-        f"{_DRY_RUN_WORDS} · {snapshot.venue}" if is_dry else f"{snapshot.venue} venue",
+        f"{_DRY_RUN_WORDS} · {venue}" if is_dry else f"{venue} venue",
         f"{snapshot.feed} feed",
         f"Redis {snapshot.redis.mode}",
         f"node {snapshot.node}",

@@ -31,6 +31,7 @@ from engine.model.venue import (
 from engine.ports import AccountReads, Clock, Exits, OrderEntry, Streams
 from engine.runtime import Tasks, within
 from engine.venues.exchange import ExchangeParts
+from engine.venues.transport.rate_limits import LimitState
 
 _log = logging.getLogger(__name__)
 _START_S = 20.0
@@ -156,6 +157,9 @@ class ExchangeDesk:
     def now_ns(self) -> int:
         """The venue's time, as far as it is known."""
         return self._parts.rest.venue_now_ms() * _NS_PER_MS
+
+    def limits(self) -> LimitState | None:
+        return self._parts.rest.limits.state()
 
     # --- the venue's countdown -------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from engine.model.values import ZERO
 from engine.model.venue import WatchedAccount
 from engine.ports import AccountReads, Clock, Exits, FinalCheck, OrderEntry, Streams
 from engine.venues.paper import PAPER_MIGRATIONS, PaperVenue
+from engine.venues.transport.rate_limits import LimitState
 
 
 class PaperDesk(PaperVenue):
@@ -119,6 +120,10 @@ class PaperDesk(PaperVenue):
 
     def open_books(self, opened_ns: int) -> None:
         """Both books begin together, with the capital of the configuration."""
+
+    def limits(self) -> LimitState | None:
+        """It takes whatever comes."""
+        return None
 
     @property
     def countdown_why_not(self) -> str:

@@ -41,6 +41,17 @@ def _dead_man(parts: Parts) -> SafeguardSnapshot:
     return _of(state.failed, words, state.renewed_age_s)
 
 
+def _rate_limits(parts: Parts) -> SafeguardSnapshot:
+    """What keeps a flood of ours from a ban; resting after a refusal is it at work."""
+    state = parts.venue.limits()
+    if state is None:
+        return SafeguardSnapshot(
+            state=UNAVAILABLE, why="the venue has no limits", proof="", proof_age_s=None
+        )
+    words = f"{state.used} of {state.limit} in {state.fullest}, {state.waiting} wait"
+    return _of("", f"{words}, resting {state.rests_s:.0f} s" if state.rests_s else words)
+
+
 def _protective_orders(parts: Parts) -> SafeguardSnapshot:
     positions = parts.ledger.positions()
     trigger_price = parts.execution.protection.trigger_price
@@ -110,6 +121,7 @@ def safeguards(parts: Parts) -> dict[str, SafeguardSnapshot]:
             "" if holding else "max_hold_s is 0 (off)", f"closed after {holding} s"
         ),
         "queue_monitor": _of("", f"{bus.size} of {bus.capacity}, high water {bus.high_water}"),
+        "rate_limits": _rate_limits(parts),
         "dead_man_switch": _dead_man(parts),
         "protective_orders": _protective_orders(parts),
     }

@@ -36,6 +36,7 @@ from engine.venues.exchange import (
     network,
     read_only,
 )
+from engine.venues.transport.rate_limits import LimitState
 
 
 class VenueDesk(Protocol):
@@ -147,6 +148,10 @@ class VenueDesk(Protocol):
 
     def open_books(self, opened_ns: int) -> None:
         """Our books begin at this time of the venue: no earlier execution is read."""
+        ...
+
+    def limits(self) -> LimitState | None:
+        """How near the venue's rate limits are; None where it has none."""
         ...
 
     @property

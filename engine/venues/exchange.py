@@ -72,6 +72,8 @@ class ExchangeVenue(OrderEntry, Exits, AccountReads, Streams, Protocol):
 class ExchangeRest(Protocol):
     """What an adapter's requests know of the venue's clock."""
 
+    limits: RateLimits
+
     @property
     def offset_ns(self) -> int: ...
 

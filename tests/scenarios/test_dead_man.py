@@ -5,6 +5,7 @@ Stories on simulated time, on simulated exchanges.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -96,6 +97,14 @@ async def test_a_count_that_cannot_be_begun_is_said_and_tried_again(desk: Exchan
     assert desk.kernel.client.safeguards()["dead_man_switch"].state == "INACTIVE"
     await desk.until(lambda: desk.kernel.parts.dead_man.state().armed, timeout_s=20)
     assert desk.kernel.client.safeguards()["dead_man_switch"].state == "ACTIVE"
+
+
+@exchange_story(venues=("binance", "bybit"))
+async def test_the_status_says_how_near_the_rate_limits_are(desk: ExchangeDesk) -> None:
+    await desk.enter()
+    safeguard = desk.kernel.client.safeguards()["rate_limits"]
+    assert safeguard.state == "ACTIVE"
+    assert re.fullmatch(r"\d+ of \d+ in \S.*, 0 wait", safeguard.proof)
 
 
 @exchange_story(venue="bybit")

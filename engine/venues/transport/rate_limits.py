@@ -175,6 +175,16 @@ class _Ticket:
         self.turn = asyncio.Event()
 
 
+class LimitState(msgspec.Struct, frozen=True, kw_only=True):
+    """How near the limits are: the fullest pool, how long the longest rest is, and who waits."""
+
+    fullest: str
+    used: int
+    limit: int
+    rests_s: float
+    waiting: int
+
+
 class RateLimits:
     """The pools of one address and account."""
 
@@ -199,6 +209,21 @@ class RateLimits:
     def waiting(self) -> int:
         """How many requests wait."""
         return len(self._queue)
+
+    def state(self) -> LimitState:
+        """For status: everything as it is now."""
+        now_ns = self._clock.monotonic_ns()
+        totals = {name: pool.total(now_ns) for name, pool in self._pools.items()}
+        limits = {name: pool.allowance(Lane.EXIT) for name, pool in self._pools.items()}
+        fullest = max(totals, key=lambda name: totals[name] / limits[name], default="")
+        rests_until_ns = max((pool.rests_until_ns for pool in self._pools.values()), default=0)
+        return LimitState(
+            fullest=fullest,
+            used=totals.get(fullest, 0),
+            limit=limits.get(fullest, 0),
+            rests_s=max(0, rests_until_ns - now_ns) / _NS,
+            waiting=self.waiting,
+        )
 
     def used(self, name: str) -> int:
         """What a pool has admitted within its window."""
@@ -348,6 +373,7 @@ __all__ = [
     "EXIT_READ_SHARE",
     "PLANNED_SHARE",
     "Lane",
+    "LimitState",
     "PoolLimit",
     "RateLimits",
 ]
