@@ -57,6 +57,7 @@ ACTIONS: Final = (
         is_fixed=True,
     ),
     Action(id="page.overview", title="Overview", keys=("Alt+1",)),
+    Action(id="page.orders", title="Orders", keys=("Alt+2",)),
     Action(id="page.policy", title="Policy", keys=("Alt+3",)),
     Action(id="page.alarms", title="Alarms", keys=("Alt+4",)),
     Action(id="page.health", title="Health", keys=("Alt+8",)),

@@ -85,4 +85,5 @@ def refusal_words(result: CommandResult) -> str:
         if not condition.met
     ]
     reasons += [f"{field}: {why}" for field, why in result.problems.items()]
+    reasons += [f"{one.code.replace('_', ' ')}: {one.detail}" for one in result.reasons]
     return "; ".join(reasons) or "the engine gave no reason"

@@ -25,8 +25,10 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QStackedWidget, QVBoxLa
 
 from console.actions import ACTIONS
 from console.commands import CommandDesk
+from console.entries_desk import EntriesDesk
 from console.health_desk import HealthDesk
 from console.messages import OperatorMessages
+from console.orders_desk import OrdersDesk
 from console.pacer import CHART_HZ, TABLE_HZ, TEXT_HZ, FramePacer
 from console.policy_desk import PolicyDesk
 from console.qt import ConsoleTasks, PageRegion, SheetHost, named_timer
@@ -51,6 +53,7 @@ from console.viewmodels.trends import WINDOW_S, TrendsViewModel
 from console.views.alarms_view import AlarmsView
 from console.views.header_view import HeaderView
 from console.views.health_view import HealthView
+from console.views.orders_view import OrdersView
 from console.views.overview_view import OverviewView
 from console.views.policy_view import PolicyView
 from console.views.quit_sheet import QuitSheet
@@ -66,6 +69,7 @@ __all__ = ["MainWindow"]
 _log = logging.getLogger(__name__)
 _PAGES: Final = (
     ("overview", "Overview", "Alt+1"),
+    ("orders", "Orders", "Alt+2"),
     ("policy", "Policy", "Alt+3"),
     ("alarms", "Alarms", "Alt+4"),
     ("health", "Health", "Alt+8"),
@@ -127,16 +131,24 @@ class MainWindow(QWidget):
         self._region = PageRegion()
         self._stack = QStackedWidget(self._region)
         self.overview = OverviewView(theme=self._theme)
+        self.orders_view = OrdersView(theme=self._theme)
         self.policy_view = PolicyView(theme=self._theme)
         self.alarms_view = AlarmsView(theme=self._theme)
         self.health_view = HealthView(theme=self._theme)
         self._views: dict[str, QWidget] = {
             "overview": self.overview,
+            "orders": self.orders_view,
             "policy": self.policy_view,
             "alarms": self.alarms_view,
             "health": self.health_view,
         }
         self.sheets = SheetHost(region=self._region, theme=self._theme)
+        self._entries_desk = EntriesDesk(
+            client=self._client, rail=self.rail, commands=self.commands, author=author
+        )
+        self.orders_desk = OrdersDesk(
+            client=self._client, view=self.orders_view, commands=self.commands, author=author
+        )
         self.policy_desk = PolicyDesk(
             client=self._client,
             view=self.policy_view,
@@ -212,10 +224,6 @@ class MainWindow(QWidget):
         )
         self.rail.page_chosen.connect(self.show_page)
         self.health_view.part_chosen.connect(lambda _: self.pacer.refresh_soon())
-        self.rail.hold_pressed.connect(self._hold_entries)
-        self.rail.allow_held.connect(self._allow_entries)
-        self.rail.reduce_pressed.connect(lambda: self._reduce_only(on=True))
-        self.rail.unreduce_held.connect(lambda: self._reduce_only(on=False))
         self.overview.start_row.start_held.connect(self._start)
         self.overview.acknowledged.connect(self._acknowledge)
         self.alarms_view.acknowledged.connect(self._acknowledge)
@@ -230,11 +238,12 @@ class MainWindow(QWidget):
     def _bind_actions(self) -> list[QShortcut]:
         handlers: dict[str, Callable[[], None]] = {
             "page.overview": lambda: self.show_page("overview"),
+            "page.orders": lambda: self.show_page("orders"),
             "page.policy": lambda: self.show_page("policy"),
             "page.alarms": lambda: self.show_page("alarms"),
             "page.health": lambda: self.show_page("health"),
-            "entries.hold": self._hold_entries,
-            "reduce_only.on": lambda: self._reduce_only(on=True),
+            "entries.hold": self._entries_desk.hold,
+            "reduce_only.on": lambda: self._entries_desk.reduce_only(on=True),
             "reset.open": self.stop_desk.open_reset,
             "policy.apply": self._apply_policy,
             "theme.switch": self.switch_theme,
@@ -323,6 +332,8 @@ class MainWindow(QWidget):
         )
         if self._stack.currentWidget() is self.policy_view:
             self.policy_desk.take(engine)
+        if self.orders_view.isVisible():
+            self.orders_desk.paint_words(engine)
         self._paint_alarms()
         if self.health_view.isVisible():
             self.health_desk.paint_words(engine, rows=links, buffer=buffer)
@@ -334,6 +345,8 @@ class MainWindow(QWidget):
         engine = self._see(snapshot)
         if engine is not None and self.overview.isVisible():
             self.overview.show_positions(self._positions.present(engine))
+        if engine is not None and self.orders_view.isVisible():
+            self.orders_desk.paint_tables(engine)
         if engine is not None and self.health_view.isVisible():
             self.health_desk.paint_tables(engine)
 
@@ -361,10 +374,7 @@ class MainWindow(QWidget):
     def _paint_controls(self) -> None:
         if self._engine is None:
             return
-        is_pending = self.commands.is_pending("halt") or self.commands.is_pending("resume")
-        self.rail.show_entries(self._entries.present(self._engine, is_pending=is_pending))
-        is_switching = self.commands.is_pending("reduce_only")
-        self.rail.show_reduce_only(self._entries.reduce_only(self._engine, is_pending=is_switching))
+        self._entries_desk.paint(self._engine)
         start = self._entries.start(self._engine, is_pending=self.commands.is_pending("start"))
         self.overview.show_start(start)
 
@@ -410,30 +420,6 @@ class MainWindow(QWidget):
 
     # Commands.
 
-    def _hold_entries(self) -> None:
-        self.commands.send(
-            "halt",
-            "Hold entries",
-            lambda: self._client.halt(reason="held in the main window", author=self._author),
-        )
-
-    def _allow_entries(self) -> None:
-        self.commands.send(
-            "resume",
-            "Allow entries",
-            lambda: self._client.resume(reason="allowed in the main window", author=self._author),
-        )
-
-    def _reduce_only(self, *, on: bool) -> None:
-        # One key for both, so that they are never under way at once.
-        self.commands.send(
-            "reduce_only",
-            "Reduce only" if on else "End of reduce only",
-            lambda: self._client.reduce_only(
-                on=on, reason="switched in the main window", author=self._author
-            ),
-        )
-
     def _start(self) -> None:
         if self._engine is not None:
             self.start_desk.start(self._engine.snapshot)
@@ -457,6 +443,7 @@ class MainWindow(QWidget):
             self.policy_desk.take(self._engine)
         if page == "health":
             self.health_desk.opened()
+        if page in ("health", "orders"):
             self.pacer.refresh_soon()
         self._paint_alarms()
 

@@ -82,6 +82,7 @@ class SnapshotMaker:
             links=self._links(),
             positions=tuple(self._position(entry) for entry in parts.ledger.positions()),
             orders=order_snapshots(execution.desk.open_orders(), now_ns=now_ns),
+            symbols=tuple(parts.feed.symbols),
             recent_orders=order_snapshots(
                 execution.desk.latest_final(RECENT_ORDERS), now_ns=now_ns
             ),

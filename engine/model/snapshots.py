@@ -465,6 +465,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     reduce_only_by_operator: str = ""
     link_history: LinkHistorySnapshot = LinkHistorySnapshot()
     database: DatabaseSnapshot | None = None
+    # What the feed quotes.
+    symbols: tuple[Symbol, ...] = ()
     # Orders that have ended, the newest first.
     recent_orders: tuple[OrderSnapshot, ...] = ()
 

@@ -6,6 +6,7 @@ are compare-and-set on the version through the engine's own functions. It trades
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -36,6 +37,7 @@ from engine.model.policy import (
     validate,
     with_changes,
 )
+from engine.model.reasons import Reason
 from engine.model.records import DeadLetter
 from engine.model.snapshots import (
     AlarmSnapshot,
@@ -50,6 +52,7 @@ from engine.model.snapshots import (
     LinkSnapshot,
     LinkState,
     LoopLag,
+    OrderSnapshot,
     OutageSnapshot,
     PolicySnapshot,
     PositionSnapshot,
@@ -59,6 +62,7 @@ from engine.model.snapshots import (
     RiskSnapshot,
     SignalCounts,
 )
+from engine.model.ticket import LimitRoom, Ticket, TicketPreview
 
 NOW_NS = 1_795_271_527_400_000_000  # 2026-11-21 14:32:07.4 UTC
 INITIAL = Decimal(100_000)
@@ -96,6 +100,89 @@ POSITIONS = (
     position("ETHUSDT", "SHORT", "1.105", "2398.44", "2404.90", "-7.14", "0.27", "2470.39"),
     position("SOLUSDT", "LONG", "18", "141.02", "141.53", "9.18", "0.25", "136.79"),
     position("XRPUSDT", "LONG", "4900", "0.5203", "0.5191", "-5.88", "0.25", "0.5047"),
+)
+
+
+def order(number: int, symbol: str, side: str, quantity: str, **fields: Any) -> OrderSnapshot:
+    """One order, as the fields say; a resting limit entry unless they do."""
+    shown: dict[str, Any] = {
+        "kind": "LIMIT",
+        "purpose": "entry",
+        "filled": Decimal(0),
+        "price": Decimal("59500.0"),
+        "state": "accepted",
+        "age_s": 42.0,
+        "strategy": "operator",
+        "created_ns": NOW_NS - 42_000_000_000,
+        "updated_ns": NOW_NS - 41_000_000_000,
+        **fields,
+    }
+    return OrderSnapshot(
+        client_order_id=f"desk-g2-{number}",
+        symbol=Symbol(symbol),
+        side=side,
+        quantity=Decimal(quantity),
+        **shown,
+    )
+
+
+ORDERS = (
+    order(31, "BTCUSDT", "BUY", "0.010"),
+    order(
+        28,
+        *("BTCUSDT", "SELL", "0.042"),
+        kind="STOP_MARKET",
+        purpose="protective_stop",
+        price=Decimal("59189.5"),
+        reduce_only=True,
+        strategy="",
+    ),
+    order(
+        27,
+        *("ETHUSDT", "BUY", "1.105"),
+        kind="STOP_MARKET",
+        purpose="protective_stop",
+        price=Decimal("2470.39"),
+        reduce_only=True,
+        strategy="",
+    ),
+    order(
+        30,
+        *("SOLUSDT", "BUY", "18"),
+        kind="MARKET",
+        price=None,
+        state="unresolved",
+        reason="no answer within 5.0 s",
+        strategy="breakout",
+    ),
+    order(
+        9,
+        *("XRPUSDT", "SELL", "4900"),
+        price=Decimal("0.5301"),
+        purpose="exit",
+        reduce_only=True,
+        external=True,
+        strategy="",
+    ),
+)
+RECENT_ORDERS = (
+    order(
+        26,
+        *("BTCUSDT", "BUY", "0.042"),
+        kind="MARKET",
+        price=None,
+        filled=Decimal("0.042"),
+        average_price=Decimal("61020.10"),
+        state="filled",
+        is_final=True,
+    ),
+    order(
+        25,
+        *("ETHUSDT", "SELL", "1.105"),
+        state="rejected",
+        is_final=True,
+        reason="-2019: margin 1 000.00 is needed and 812.20 is free",
+    ),
 )
 ALARMS = (
     AlarmSnapshot(
@@ -273,7 +360,9 @@ def running_snapshot() -> EngineSnapshot:
         ),
         links=LINKS,
         positions=POSITIONS,
-        orders=(),
+        orders=ORDERS,
+        recent_orders=RECENT_ORDERS,
+        symbols=tuple(position.symbol for position in POSITIONS),
         alarms=(),
         gate=(),
         signals=SignalCounts(received=31, executed=12, blocked=2),
@@ -524,6 +613,70 @@ def flat_snapshot(*, would_trip_again: tuple[str, ...] = ()) -> EngineSnapshot:
     )
 
 
+def preview_of(ticket: Ticket, *, reasons: tuple[Reason, ...] = ()) -> TicketPreview:
+    """What an engine could say of a ticket, by round figures of its own."""
+    quantity = ticket.quantity or Decimal("0.010")
+    reference = ticket.price or Decimal("61301.5")
+    notional = quantity * reference
+    if ticket.reduce_only:
+        return TicketPreview(
+            ts_ns=NOW_NS,
+            reasons=reasons,
+            quantity=quantity,
+            price=ticket.price,
+            mark_price=Decimal("61301.5"),
+            notional=notional,
+            position_after=Decimal("0.032"),
+            quantity_max=Decimal("0.042"),
+        )
+    return TicketPreview(
+        ts_ns=NOW_NS,
+        reasons=reasons,
+        quantity=quantity,
+        price=ticket.price,
+        mark_price=Decimal("61301.5"),
+        notional=notional,
+        leverage=Decimal(5),
+        margin=notional / 5,
+        stop_price=(reference * Decimal("0.97")).quantize(Decimal("0.1")),
+        take_profit_price=Decimal("65000.0") if ticket.take_profit else None,
+        position_after=Decimal("0.052"),
+        quantity_max=Decimal("0.119"),
+        limits=(
+            LimitRoom(
+                name="max_order_notional",
+                used=Decimal(0),
+                after=notional,
+                limit=Decimal(10_000),
+            ),
+            LimitRoom(
+                name="max_position_notional",
+                used=Decimal("2574.66"),
+                after=Decimal("2574.66") + notional,
+                limit=Decimal(10_000),
+            ),
+            LimitRoom(
+                name="max_gross_exposure",
+                used=Decimal("10286.70"),
+                after=Decimal("10286.70") + notional,
+                limit=Decimal("49935.71"),
+            ),
+            LimitRoom(
+                name="margin",
+                used=Decimal(0),
+                after=notional / 5,
+                limit=Decimal("97814.08"),
+            ),
+            LimitRoom(
+                name="max_open_positions", used=Decimal(4), after=Decimal(4), limit=Decimal(5)
+            ),
+            LimitRoom(
+                name="max_orders_per_minute", used=Decimal(6), after=Decimal(7), limit=Decimal(60)
+            ),
+        ),
+    )
+
+
 class FakeEngineClient:
     """An engine that says what the test wrote, and remembers what it was asked."""
 
@@ -537,6 +690,11 @@ class FakeEngineClient:
         parked = self.now.journal.dead_lettered
         self.letters: tuple[DeadLetter, ...] = LETTERS if parked else ()
         self.trip_latches = True
+        # What the gate says against every ticket.
+        self.against: tuple[Reason, ...] = ()
+        # A command about orders is answered when this is set.
+        self.orders_answer = asyncio.Event()
+        self.orders_answer.set()
 
     # State down.
 
@@ -621,6 +779,47 @@ class FakeEngineClient:
                 msgspec.structs.replace(running_snapshot(), state=EngineState.READY, positions=())
             )
         return self._answer("reset", ok=not unmet, unmet=unmet, asked={"request": request})
+
+    def preview(self, ticket: Ticket) -> TicketPreview:
+        self.calls.append(("preview", {"ticket": ticket}))
+        return preview_of(ticket, reasons=self.against)
+
+    async def submit(
+        self, ticket: Ticket, *, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        asked = {"ticket": ticket, "author": author, "reason": reason}
+        await self.orders_answer.wait()
+        if self.against:
+            return self._answer(
+                "submit", ok=False, message="not sent", reasons=self.against, asked=asked
+            )
+        made = order(40, str(ticket.symbol), str(ticket.side), "0.010", age_s=0.1)
+        self.alter(orders=(*self.now.orders, made))
+        return self._answer("submit", message="it is accepted", order=made, asked=asked)
+
+    async def cancel_order(
+        self, client_order_id: str, *, reason: str, author: str = "operator"
+    ) -> CommandResult:
+        await self.orders_answer.wait()
+        kept = tuple(one for one in self.now.orders if one.client_order_id != client_order_id)
+        self.alter(orders=kept)
+        asked = {"order": client_order_id, "author": author, "reason": reason}
+        return self._answer("cancel_order", message="it is cancelled", asked=asked)
+
+    async def close_position(
+        self,
+        symbol: Symbol,
+        *,
+        quantity: Decimal | None,
+        reason: str,
+        author: str = "operator",
+    ) -> CommandResult:
+        await self.orders_answer.wait()
+        kept = tuple(one for one in self.now.positions if one.symbol != symbol)
+        if quantity is None:
+            self.alter(positions=kept)
+        asked = {"symbol": symbol, "quantity": quantity, "author": author, "reason": reason}
+        return self._answer("close_position", message="it is filled", asked=asked)
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         return self.letters

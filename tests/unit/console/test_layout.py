@@ -78,7 +78,7 @@ STATES = (
 
 
 # Every page, and every half of a page that has two.
-PAGES = ("overview", "policy", "alarms", "health links", "health events")
+PAGES = ("overview", "orders", "policy", "alarms", "health links", "health events")
 
 
 def show(window: MainWindow, page: str) -> None:
