@@ -1,9 +1,10 @@
 """Pictures of every page in its main states, from a real engine driven through its own door.
 
 What: opens the window offscreen, waits for the engine to trade, and photographs the overview, the
-policy page with and without a draft, both halves of the Health page, an outage of Redis, the
-question on quitting, the stop, the flat desk, the reset sheet and READY, in the order in which an
-operator would meet them. Nothing is drawn from examples but one thing: the outage is staged, since
+Orders page with a ticket that would be sent and one that would be refused, the policy page with and
+without a draft, both halves of the Health page, an outage of Redis, the question on quitting, the
+stop, the flat desk, the reset sheet and READY, in the order in which an operator would meet them.
+Nothing is drawn from examples but one thing: the outage is staged, since
 the command ends nobody's server. The engine's own snapshots are shown with the link's figures
 replaced; the pictures of a server that was really killed are the tests'
 (`tests/e2e/console_in_an_outage.py`).
@@ -285,6 +286,7 @@ async def _shoot(
 async def _pages(session: _Session) -> None:
     window = session.window
     await session.keep("overview_running")
+    await _orders(session)
     window.show_page("policy")
     await session.keep("policy")
     for field, text in (("max_daily_loss", "4 %"), ("drawdown_soft", "6 %")):
@@ -304,6 +306,34 @@ async def _pages(session: _Session) -> None:
         window.request_close()
         await session.keep("quit_question")
         window.sheets.dismiss()
+
+
+async def _orders(session: _Session) -> None:
+    """The ticket as it would be sent, as it would be refused, and a close that asks how much."""
+    window = session.window
+    window.show_page("orders")
+    engine = window.engine
+    if engine is None or not engine.snapshot.positions:
+        await session.keep("orders")
+        return
+    held, page = engine.snapshot.positions[0], window.orders_view
+    taken = {str(position.symbol) for position in engine.snapshot.positions}
+    free = [str(symbol) for symbol in engine.snapshot.symbols if str(symbol) not in taken]
+    typed = {"symbol": (free or [str(held.symbol)])[0], "amount": "500", "take_profit": "4 %"}
+    page.ticket.unit_button(notional=True).click()
+    for name, text in typed.items():
+        page.ticket.edit(name).setText(text)
+    await asyncio.sleep(_SETTLE_S)
+    page.held.choose(str(held.symbol))
+    page.orders.setFocus()
+    await session.keep("orders")
+    page.ticket.edit("amount").setText("1000000")
+    page.open_close_button.click()
+    await asyncio.sleep(_SETTLE_S)
+    await session.keep("orders_refused")
+    page.close_line.keep_button.click()
+    for name in typed:
+        page.ticket.edit(name).setText("")
 
 
 async def _outage(session: _Session) -> None:

@@ -127,7 +127,7 @@ async def _pages(bench: _Bench) -> None:
     """Both themes, every page."""
     for name, theme in THEMES.items():
         bench.theme.switch(theme)
-        for page in ("overview", "policy"):
+        for page in ("overview", "orders", "policy"):
             with bench.report.check(f"page {page}, {name}") as notes:
                 bench.window.show_page(page)
                 notes.append(await _painted(bench, bench.window))

@@ -32,6 +32,7 @@ from console.orders_desk import OrdersDesk
 from console.pacer import CHART_HZ, TABLE_HZ, TEXT_HZ, FramePacer
 from console.policy_desk import PolicyDesk
 from console.qt import ConsoleTasks, PageRegion, SheetHost, named_timer
+from console.quit_desk import QuitDesk
 from console.regions import RegionRing
 from console.start_desk import StartDesk
 from console.stop_desk import StopDesk
@@ -39,7 +40,6 @@ from console.stop_filter import StopFilter
 from console.theme import DAY, DUSK, LiveTheme
 from console.viewmodels.alarms import AlarmsViewModel
 from console.viewmodels.alarms_page import AlarmsPageViewModel
-from console.viewmodels.appearance import Tone
 from console.viewmodels.buffer import BufferViewModel
 from console.viewmodels.chart_frames import ChartsViewModel
 from console.viewmodels.entries import EntriesViewModel
@@ -48,7 +48,6 @@ from console.viewmodels.identity import IdentityViewModel, desk_words
 from console.viewmodels.indicators import IndicatorsViewModel
 from console.viewmodels.links import LinksViewModel
 from console.viewmodels.positions import PositionsViewModel
-from console.viewmodels.quitting import QuitViewModel
 from console.viewmodels.trends import WINDOW_S, TrendsViewModel
 from console.views.alarms_view import AlarmsView
 from console.views.header_view import HeaderView
@@ -56,7 +55,6 @@ from console.views.health_view import HealthView
 from console.views.orders_view import OrdersView
 from console.views.overview_view import OverviewView
 from console.views.policy_view import PolicyView
-from console.views.quit_sheet import QuitSheet
 from console.views.rail_view import RailView
 from console.widgets import StopButton
 from engine.api import EngineClient
@@ -100,8 +98,6 @@ class MainWindow(QWidget):
         self._theme = theme
         self._monotonic_ns = monotonic_ns
         self._engine: Engine | None = None
-        self._may_close = False
-        self._close_when_flat = False
         self._was_latched: tuple[bool, EmergencyState] | None = None
         self._author = author
         self._make_parts(loop, author)
@@ -143,6 +139,14 @@ class MainWindow(QWidget):
             "health": self.health_view,
         }
         self.sheets = SheetHost(region=self._region, theme=self._theme)
+        self._quit = QuitDesk(
+            sheets=self.sheets,
+            tasks=self.tasks,
+            messages=self.messages,
+            theme=self._theme,
+            on_stop=lambda: self._trip(TripSource.QUIT, "stop and close on quitting"),
+            on_close=self._really_close,
+        )
         self._entries_desk = EntriesDesk(
             client=self._client, rail=self.rail, commands=self.commands, author=author
         )
@@ -194,7 +198,6 @@ class MainWindow(QWidget):
         self._positions = PositionsViewModel()
         self._charts = ChartsViewModel()
         self._entries = EntriesViewModel()
-        self._quit = QuitViewModel()
         self.trends = TrendsViewModel()
 
     def _lay_out(self) -> None:
@@ -338,8 +341,7 @@ class MainWindow(QWidget):
         if self.health_view.isVisible():
             self.health_desk.paint_words(engine, rows=links, buffer=buffer)
         self._announce(engine)
-        if self._close_when_flat and engine.snapshot.emergency.state is EmergencyState.FLAT:
-            self._really_close()
+        self._quit.take(engine)
 
     def _paint_tables(self, snapshot: EngineSnapshot | None) -> None:
         engine = self._see(snapshot)
@@ -456,37 +458,14 @@ class MainWindow(QWidget):
 
     def request_close(self) -> None:
         """Ask in the page when something is open; close otherwise."""
-        question = self._quit.question(self._engine)
-        if question is None:
-            self._really_close()
-            return
-        if not isinstance(self.sheets.current, QuitSheet):
-            self.tasks.spawn("quit question", self._ask_to_quit())
-
-    async def _ask_to_quit(self) -> None:
-        question = self._quit.question(self._engine)
-        if question is None:
-            self._really_close()
-            return
-        answer = await self.sheets.ask(QuitSheet(theme=self._theme, question=question))
-        if answer == "stop_and_close":
-            self._close_when_flat = True
-            self._trip(TripSource.QUIT, "stop and close on quitting")
-            self.messages.say(
-                "The window closes when the venue confirms that all is flat", Tone.NEUTRAL
-            )
-        elif answer == "close":
-            self._really_close()
+        self._quit.request()
 
     def _really_close(self) -> None:
-        if self._may_close:
-            return
-        self._may_close = True
         self.close()
         self.closed.emit()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        if self._may_close:
+        if self._quit.may_close:
             event.accept()
             return
         # Closing the window only requests; it never just dies with positions open (R25).

@@ -31,6 +31,7 @@ _LIMIT_WORDS: Final[Mapping[str, str]] = {
 }
 _COUNTS: Final = frozenset({"max_open_positions", "max_orders_per_minute"})
 _LIMITS_SHOWN: Final = 4
+_SEPARATOR: Final = " · "
 _FIELD_WORDS: Final[Mapping[str, str]] = {
     "quantity": "Amount",
     "notional": "Amount",
@@ -171,10 +172,10 @@ class TicketViewModel:
                 f"{_FIELD_WORDS.get(name, name.capitalize())}: {why}"
                 for name, why in problems.items()
             ]
-            return "; ".join(rows)
+            return _SEPARATOR.join(rows)
         if preview is None:
             return "Symbol and amount are what it takes."
-        return "; ".join(
+        return _SEPARATOR.join(
             f"{reason.code.value.replace('_', ' ')}: {reason.detail}" for reason in preview.reasons
         )
 

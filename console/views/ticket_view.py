@@ -191,6 +191,12 @@ class TicketView(QWidget):
         assert isinstance(button, QPushButton)
         return button
 
+    def unit_button(self, *, notional: bool) -> QPushButton:
+        """The segment of a unit."""
+        button = self._units.button(1 if notional else 0)
+        assert isinstance(button, QPushButton)
+        return button
+
     @property
     def reduce_only_box(self) -> QCheckBox:
         """The switch of reduce-only."""
@@ -251,6 +257,12 @@ class TicketView(QWidget):
         self._override.setEnabled(state.opens_risk)
         self._send.set_text(state.button)
         self._send.set_needs_hold(state.needs_hold)
+        if not state.can_send and self._send.hasFocus():
+            # A disabled button gives its focus to whatever comes next, and the key that was held
+            # may still repeat: where it does nothing.
+            button = self._sides.checkedButton()
+            assert button is not None
+            button.setFocus(Qt.FocusReason.OtherFocusReason)
         self._send.setEnabled(state.can_send)
 
     @staticmethod

@@ -1,8 +1,10 @@
 """A button that must be held for 1.5 s while a bar fills: for what adds risk or relaxes safety.
 
 Why: fast to stop, slow to start (console.md 2.4). Letting go early changes nothing. Works with
-the mouse and with Space or Return held down (auto-repeat ignored). One that needs no hold fires
-on a plain click.
+the mouse and with Space or Return held down. One that needs no hold fires on a plain click.
+
+A key that is held repeats, and under X Qt hands most repeats on as a release and a press of their
+own: so a key is up only when no press has followed its release for a moment.
 Units: milliseconds. Thread: GUI; time is Qt's elapsed timer, so a stalled thread can only
 lengthen a hold.
 """
@@ -21,6 +23,7 @@ __all__ = ["HOLD_MS", "HoldButton"]
 
 HOLD_MS: Final = 1_500
 _TICK_MS: Final = 33
+_KEY_UP_MS: Final = 80
 _KEYS: Final = (Qt.Key.Key_Space, Qt.Key.Key_Return, Qt.Key.Key_Enter)
 
 
@@ -47,6 +50,13 @@ class HoldButton(QAbstractButton):
         self._is_holding = False
         self._tick = named_timer(
             self, "hold progress", interval_ms=_TICK_MS, callback=self._on_tick
+        )
+        self._key_up = named_timer(
+            self,
+            "key is up",
+            interval_ms=_KEY_UP_MS,
+            callback=lambda: self._end(is_inside=True),
+            is_single_shot=True,
         )
         self.setFont(font_for(TextStyle.STRONG))
         self.setFixedHeight(48 if is_stacked else 34)
@@ -121,7 +131,9 @@ class HoldButton(QAbstractButton):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in _KEYS:
-            if not event.isAutoRepeat():
+            is_repeat = event.isAutoRepeat() or self._key_up.isActive()
+            self._key_up.stop()
+            if not is_repeat:
                 self._begin()
             return
         super().keyPressEvent(event)
@@ -129,7 +141,7 @@ class HoldButton(QAbstractButton):
     def keyReleaseEvent(self, event: QKeyEvent) -> None:
         if event.key() in _KEYS:
             if not event.isAutoRepeat():
-                self._end(is_inside=True)
+                self._key_up.start()
             return
         super().keyReleaseEvent(event)
 
