@@ -147,15 +147,6 @@ ORDERS = (
         strategy="",
     ),
     order(
-        30,
-        *("SOLUSDT", "BUY", "18"),
-        kind="MARKET",
-        price=None,
-        state="unresolved",
-        reason="no answer within 5.0 s",
-        strategy="breakout",
-    ),
-    order(
         9,
         *("XRPUSDT", "SELL", "4900"),
         price=Decimal("0.5301"),
@@ -164,6 +155,15 @@ ORDERS = (
         external=True,
         strategy="",
     ),
+)
+UNRESOLVED_ORDER = order(
+    30,
+    *("SOLUSDT", "BUY", "18"),
+    kind="MARKET",
+    price=None,
+    state="unresolved",
+    reason="no answer within 5.0 s",
+    strategy="breakout",
 )
 RECENT_ORDERS = (
     order(
@@ -606,6 +606,7 @@ def flat_snapshot(*, would_trip_again: tuple[str, ...] = ()) -> EngineSnapshot:
             emergency, state=EmergencyState.FLAT, positions=rows, stages=stages, positions_open=0
         ),
         positions=(),
+        orders=(),
         reset_conditions=tuple(
             msgspec.structs.replace(item, met=True, why="") for item in RESET_CONDITIONS
         ),

@@ -468,7 +468,7 @@ def test_stop_and_close_waits_for_flat_before_it_goes(desk: Desk) -> None:
 
 
 def test_closing_with_nothing_open_just_closes(desk: Desk) -> None:
-    window = desk.open(msgspec.structs.replace(running_snapshot(), positions=()))
+    window = desk.open(msgspec.structs.replace(running_snapshot(), positions=(), orders=()))
     gone: list[bool] = []
     window.closed.connect(lambda: gone.append(True))
     window.close()

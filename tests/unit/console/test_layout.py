@@ -35,6 +35,8 @@ from console.window import MainWindow
 from engine.model.snapshots import EngineSnapshot, EngineState
 from tests.fakes.engine_client import (
     ALARMS,
+    ORDERS,
+    UNRESOLVED_ORDER,
     down_snapshot,
     flat_snapshot,
     latched_snapshot,
@@ -46,7 +48,8 @@ from tests.unit.console.conftest import SIZES, Desk
 
 
 def alarmed_snapshot() -> EngineSnapshot:
-    return msgspec.structs.replace(running_snapshot(), alarms=ALARMS)
+    orders = (*ORDERS, UNRESOLVED_ORDER)
+    return msgspec.structs.replace(running_snapshot(), alarms=ALARMS, orders=orders)
 
 
 def ready_snapshot() -> EngineSnapshot:

@@ -60,14 +60,14 @@ def test_an_entry_is_held_to_be_placed_and_pending_until_the_engine_answers(desk
     QTest.mouseClick(ticket.send_button, LEFT)
     desk.settle()
     assert asked(desk, "submit") == []
-    assert page.orders.cells.rowCount() == 5
+    assert page.orders.cells.rowCount() == 4
     QTest.mousePress(ticket.send_button, LEFT)
     desk.until(lambda: ticket.verdict.text == "PENDING", limit_s=HOLD_MS / 1000 + 5)
     QTest.mouseRelease(ticket.send_button, LEFT)
     assert not ticket.send_button.isEnabled()
-    assert page.orders.cells.rowCount() == 5  # The screen waits for the engine.
+    assert page.orders.cells.rowCount() == 4  # The screen waits for the engine.
     desk.client.orders_answer.set()
-    desk.until(lambda: page.orders.cells.rowCount() == 6)
+    desk.until(lambda: page.orders.cells.rowCount() == 5)
     (sent,) = asked(desk, "submit")
     assert sent["ticket"] == Ticket(
         symbol="BTCUSDT",  # type: ignore[arg-type]

@@ -12,9 +12,16 @@ from console.viewmodels.appearance import Tone
 from console.viewmodels.freshness import Engine
 from console.viewmodels.orders import HELD_COLUMNS, ORDER_COLUMNS, OrdersState, OrdersViewModel
 from engine.model.snapshots import EngineSnapshot
-from tests.fakes.engine_client import ORDERS, POSITIONS, order, running_snapshot
+from tests.fakes import engine_client as fake
+from tests.fakes.engine_client import ORDERS, POSITIONS, UNRESOLVED_ORDER, order
 
 D = Decimal
+
+
+def running_snapshot() -> EngineSnapshot:
+    """A healthy desk but for one order that nobody knows of."""
+    orders = (*ORDERS, UNRESOLVED_ORDER)
+    return msgspec.structs.replace(fake.running_snapshot(), orders=orders)
 
 
 def present(
@@ -81,7 +88,9 @@ def test_unresolved_lost_and_external_orders_are_named() -> None:
     lost = order(60, "BTCUSDT", "BUY", "0.010", state="lost")
     waiting = order(61, "BTCUSDT", "BUY", "0.010", state="intended")
     partly = order(62, "BTCUSDT", "BUY", "0.010", state="partially_filled")
-    snapshot = msgspec.structs.replace(running_snapshot(), orders=(*ORDERS, lost, waiting, partly))
+    snapshot = msgspec.structs.replace(
+        running_snapshot(), orders=(*ORDERS, UNRESOLVED_ORDER, lost, waiting, partly)
+    )
     state = present(snapshot)
     for key, words, tone in (
         ("desk-g2-30", "UNRESOLVED", Tone.HIGH),
