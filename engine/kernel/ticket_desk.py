@@ -124,7 +124,7 @@ class TicketDesk:
     # --- cancel ---------------------------------------------------------------------------------
 
     async def cancel(self, client_order_id: str, *, author: str, reason: str) -> CommandResult:
-        """Cancel one order. Refused for one that has ended, and for a position's own stop."""
+        """Cancel one order. Refused for one that has ended, and for what rests with a position."""
         identifier = ClientOrderId(client_order_id)
         desk = self._parts.execution.desk
         record = desk.get(identifier)
@@ -135,7 +135,7 @@ class TicketDesk:
         if record.state.is_final:
             return self._order_answer(identifier, ok=False, after="; it cannot be cancelled")
         if self._protects(record):
-            words = "; it protects a position and goes when that is closed"
+            words = "; it belongs to a position and goes when that is closed"
             return self._order_answer(identifier, ok=False, after=words)
         self._audit_beside(author, f"cancel order {client_order_id}", reason)
         try:
@@ -152,8 +152,8 @@ class TicketDesk:
         return self._order_answer(identifier, wanted=OrderState.CANCELLED)
 
     def _protects(self, record: OrderRecord) -> bool:
-        is_stop = record.intent.purpose is OrderPurpose.PROTECTIVE_STOP and not record.external
-        return is_stop and self._parts.ledger.quantity(record.intent.symbol) != ZERO
+        rests = record.intent.purpose.rests_with_position and not record.external
+        return rests and self._parts.ledger.quantity(record.intent.symbol) != ZERO
 
     async def _look_up(self, identifier: ClientOrderId) -> None:
         """The venue has no such open order: learn what became of it."""

@@ -328,7 +328,7 @@ async def test_what_has_ended_or_protects_is_not_cancelled(desk: Desk) -> None:
     (stop,) = desk.orders(OrderPurpose.PROTECTIVE_STOP)
     kept = await desk.kernel.client.cancel_order(stop.client_order_id, **WHY)
     assert not kept.ok
-    assert "protects a position" in kept.message
+    assert "belongs to a position" in kept.message
     assert desk.protected()
     unknown = await desk.kernel.client.cancel_order("desk-g1-99", **WHY)
     assert unknown.problems == {"order": "not known"}

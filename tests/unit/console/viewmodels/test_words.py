@@ -242,7 +242,7 @@ def test_rows_keep_their_place_when_the_engine_reorders_them() -> None:
     before = model.present(seen(running_snapshot()))
     after = model.present(altered(positions=tuple(reversed(POSITIONS))))
     assert [row[0].text for row in after.rows] == [row[0].text for row in before.rows]
-    assert before.title == "Positions 4 · Orders 0"
+    assert before.title == "Positions 4 · Orders 4"
 
 
 def test_profit_and_loss_is_neutral_and_a_naked_position_is_not() -> None:
@@ -312,7 +312,8 @@ def test_closing_the_window_asks_only_when_something_is_open() -> None:
     question = model.question(seen(running_snapshot()))
     assert question is not None
     assert question.offers_stop
-    assert model.question(altered(positions=())) is None
+    assert model.question(altered(positions=())) is not None  # Orders rest.
+    assert model.question(altered(positions=(), orders=())) is None
     latched = model.question(seen(latched_snapshot()))
     assert latched is not None
     assert not latched.offers_stop
