@@ -164,7 +164,7 @@ def test_rows_keep_their_places() -> None:
     turned = msgspec.structs.replace(
         running_snapshot(),
         positions=tuple(reversed(POSITIONS[1:])),
-        orders=(order(99, "BTCUSDT", "BUY", "0.010"), *reversed(ORDERS)),
+        orders=(order(99, "BTCUSDT", "BUY", "0.010"), UNRESOLVED_ORDER, *reversed(ORDERS)),
     )
     second = model.present(Engine(snapshot=turned, silent_s=0.0), **asked)
     assert second.held_keys == first.held_keys[1:]
