@@ -182,6 +182,8 @@ async def test_each_condition_of_a_reset_is_needed(desk: Desk) -> None:
     parts.venue.disconnect_stream("story")
     assert "links_up" in _unmet(await client.reset(await _request(desk)))
     parts.venue.reconnect_stream()
+    assert "links_up" in _unmet(await client.reset(good)), "it must have been up for a while"
+    await desk.sleep(6)
     parts.alarms.raise_alarm("INVARIANT_BROKEN", "story", key="story")
     assert _unmet(await client.reset(good)) == {"alarms_acknowledged"}
     assert parts.stop.is_latched()
