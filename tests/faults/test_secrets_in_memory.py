@@ -79,7 +79,7 @@ class _SecretDesk(ExchangeDesk):
 
 
 async def _live_through_everything(desk: _SecretDesk, at: _At) -> None:
-    """Trade, be refused, wait in vain, lose the stream, be stopped."""
+    """Trade, be refused, wait in vain, lose the stream, fail, be stopped."""
     await desk.enter()
     desk.inject(kind="error", on=at.place, answer=at.refusal)
     desk.signal(symbol=ETH)
@@ -90,9 +90,16 @@ async def _live_through_everything(desk: _SecretDesk, at: _At) -> None:
     desk.inject(kind="cut_streams")
     desk.inject(kind="malformed_answer", on=at.positions)
     await desk.sleep(70.0)
+    desk.kernel.parts.tasks.spawn("fails on purpose", _fail(desk.kernel.parts.venue))
+    await desk.sleep(1.0)
     desk.kernel.client.trip(source=TripSource.BUTTON, reason="story", scope=Scope.NODE)
     stop = desk.kernel.parts.stop
     await desk.until(lambda: stop.snapshot().state is EmergencyState.FLAT, timeout_s=60)
+
+
+async def _fail(venue: object) -> None:
+    """An error that nobody caught, with everything that the venue's desk holds in its text."""
+    raise RuntimeError(vars(venue))
 
 
 def _ours() -> Iterator[object]:
@@ -147,6 +154,8 @@ def test_no_object_and_no_log_record_shows_a_key_a_signature_or_a_listen_key(
     assert run_simulated(play, start_ns=START_NS) == []
     assert search.tokens > 30, "hardly anything was signed"
     assert _VENUES[venue].code in caplog.text
+    assert "task fails on purpose failed" in caplog.text
+    assert "ExchangeParts(" in caplog.text
     assert search.found_in(caplog.text.encode()) == set()
 
 
