@@ -248,4 +248,4 @@ def is_entry_at_rest(order: VenueOrder) -> bool:
     return order.kind is OrderKind.LIMIT and not order.reduce_only
 
 
-__all__ = ["Books", "Changes", "LoadedBooks", "Position", "is_entry_at_rest"]
+__all__ = ["Books", "Changes", "Funding", "LoadedBooks", "Position", "is_entry_at_rest"]

@@ -16,7 +16,7 @@ from engine.model.ids import ClientOrderId, ExecutionId, Symbol, VenueOrderId
 from engine.model.orders import Fill, OrderKind, OrderState
 from engine.model.values import Side, plain
 from engine.model.venue import MovementKind, VenueOrder, WalletMovement
-from engine.venues.paper.books import Changes, LoadedBooks, Position
+from engine.venues.paper.books import Changes, Funding, LoadedBooks, Position
 
 PAPER_MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -147,6 +147,19 @@ def _load(connection: sqlite3.Connection, *, epoch: str) -> LoadedBooks:
     )
 
 
+def _funding_row(funding: Funding) -> tuple[str | int, ...]:
+    return (
+        funding.movement_id,
+        funding.symbol,
+        plain(funding.quantity),
+        plain(funding.price),
+        plain(funding.rate),
+        plain(funding.amount),
+        funding.due_ns,
+        funding.ts_ns,
+    )
+
+
 def saving(changes: Changes) -> Callable[[sqlite3.Connection], None]:
     """A job that writes what one step changed."""
 
@@ -184,22 +197,7 @@ def saving(changes: Changes) -> Callable[[sqlite3.Connection], None]:
                 for fill in changes.fills
             ],
         )
-        many(
-            "INSERT INTO fundings VALUES (?,?,?,?,?,?,?,?)",
-            [
-                (
-                    funding.movement_id,
-                    funding.symbol,
-                    plain(funding.quantity),
-                    plain(funding.price),
-                    plain(funding.rate),
-                    plain(funding.amount),
-                    funding.due_ns,
-                    funding.ts_ns,
-                )
-                for funding in changes.fundings
-            ],
-        )
+        many("INSERT INTO fundings VALUES (?,?,?,?,?,?,?,?)", map(_funding_row, changes.fundings))
         for symbol, position in changes.positions.items():
             if position.quantity:
                 connection.execute(
