@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 
@@ -74,7 +75,10 @@ def measure(effort: Effort) -> Figure:
         ]
         if effort.is_full
         else [],
-        notes=[f"{len(ours)} presses; {reads} reads at once, {_SIGNALS_PER_S} signals a second"],
+        notes=[
+            f"p50 {median(ours):.1f} ms of {len(ours)} presses, idle {median(idle):.1f} ms;"
+            f" {reads} reads at once, {_SIGNALS_PER_S} signals a second"
+        ],
     )
 
 

@@ -313,9 +313,12 @@ class BinanceVenue:
         never waits for it. A count that fails or is late is none; and where many symbols are
         cancelled at once, as in a stop, most are not counted: the venue has better to do.
         """
+        endpoint = endpoints.CANCEL_ALL_ALGO if conditional else endpoints.CANCEL_ALL
+        if self._counting >= _COUNTS_AT_ONCE_MAX:
+            await self._rest.call(endpoint, {"symbol": symbol}, DoneAnswer, lane=Lane.EXIT)
+            return 0
         count = asyncio.gather(self._count(symbol, conditional=conditional))
         await self._clock.sleep(0)  # One turn of the loop, in which the count leaves.
-        endpoint = endpoints.CANCEL_ALL_ALGO if conditional else endpoints.CANCEL_ALL
         try:
             await self._rest.call(endpoint, {"symbol": symbol}, DoneAnswer, lane=Lane.EXIT)
             return await within(self._clock, _COUNT_GRACE_S, _first(count))
@@ -325,8 +328,6 @@ class BinanceVenue:
             count.cancel()
 
     async def _count(self, symbol: Symbol, *, conditional: bool) -> int:
-        if self._counting >= _COUNTS_AT_ONCE_MAX:
-            return 0
         read = self._account.open_conditional if conditional else self._account.open_ordinary
         self._counting += 1
         try:

@@ -121,13 +121,19 @@ class _Pool:
         too_much = self.total(now_ns) + cost - self.allowance(lane)
         if too_much <= 0:
             return rest_ns
-        ends = [(at_ns + self._window_ns, admitted) for at_ns, admitted in self._admitted]
-        if self._others:
-            bisect.insort(ends, (self._others_until_ns, self._others))
-        for end_ns, ended in ends:
-            too_much -= ended
+        # Few of the oldest are enough, most times: whoever waits in a burst asks this.
+        others = self._others
+        for at_ns, admitted in self._admitted:
+            end_ns = at_ns + self._window_ns
+            if others and self._others_until_ns <= end_ns:
+                too_much, others = too_much - others, 0
+                if too_much <= 0:
+                    return max(rest_ns, self._others_until_ns - now_ns)
+            too_much -= admitted
             if too_much <= 0:
                 return max(rest_ns, end_ns - now_ns)
+        if others and too_much <= others:
+            return max(rest_ns, self._others_until_ns - now_ns)
         return max(rest_ns, self._window_ns)
 
     def add(self, cost: int, now_ns: int, utc_ns: int) -> None:
