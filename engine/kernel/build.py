@@ -34,7 +34,7 @@ from engine.kernel.kernel import Kernel
 from engine.kernel.keyring_vault import KeyringVault
 from engine.kernel.options import KernelOptions
 from engine.kernel.parts import Parts
-from engine.kernel.standing import HALTED, REDUCE_ONLY
+from engine.kernel.standing import HALTED, LIVE_CONFIRMED, REDUCE_ONLY
 from engine.kernel.storage import open_storage
 from engine.kernel.venue_desk import VenueTransport, network
 from engine.model.events import Event, MarketMark, MarketTick
@@ -230,7 +230,7 @@ class _Builder(Foundations):
             alarms.raise_alarm("ILLEGAL_TRANSITION", text)
 
         return Hooks(
-            is_latched=self.stop.is_latched,
+            is_latched=lambda: self.stop.is_latched() or not self.mode.is_confirmed,
             on_illegal=on_illegal,
             on_missing=lambda purpose, symbol, why: wiring.unprotected(
                 alarms, purpose, symbol, why
@@ -281,6 +281,8 @@ class _Builder(Foundations):
             inferred_count=state.inferred_count,
         )
         self.alarms.restore(state.alarms)
+        is_live = self.configuration.engine.mode == "live"
+        self.mode.is_confirmed = not is_live or LIVE_CONFIRMED in state.standing
         self.mode.set_halted(state.standing.get(HALTED))
         self.mode.set_operator_reduce_only(state.standing.get(REDUCE_ONLY))
         self.stop.restore(self.storage.latch_state)

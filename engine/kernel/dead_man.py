@@ -105,11 +105,13 @@ class DeadMan:
         self._look_now.set()
 
     def _resting(self) -> set[Symbol]:
-        """Symbols in which an entry waits at the venue."""
+        """Symbols in which an entry of ours waits at the venue."""
         return {
             record.intent.symbol
             for record in self._execution.desk.open_orders()
-            if record.intent.purpose is OrderPurpose.ENTRY and record.intent.price is not None
+            if record.intent.purpose is OrderPurpose.ENTRY
+            and record.intent.price is not None
+            and not record.external
         }
 
     def _protected(self) -> set[Symbol]:

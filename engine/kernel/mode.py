@@ -40,6 +40,9 @@ class ModeKeeper:
         self._automatic_reduce_why: str | None = None
         self._uncleared: Callable[[], tuple[str, ...]] = tuple
         self._told: tuple[EngineState, str] = (EngineState.OFF, "")
+        # False on a live account that nobody has ever confirmed: nothing of ours may touch it then,
+        # no stop, no cancel, no close; only the emergency stop may.
+        self.is_confirmed = True
 
     def show_trips(self, uncleared: Callable[[], tuple[str, ...]]) -> None:
         """Where uncleared trips are read from, in words."""

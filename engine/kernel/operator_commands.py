@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from engine.api import CommandResult
 from engine.kernel.parts import Parts
-from engine.kernel.standing import HALTED, NEEDS_START, REDUCE_ONLY
+from engine.kernel.standing import HALTED, LIVE_CONFIRMED, NEEDS_START, REDUCE_ONLY
 from engine.model.emergency import Condition, Scope, Trip, TripSource
 from engine.model.snapshots import EngineState
 
@@ -96,10 +96,20 @@ class OperatorCommands:
         if mode.state is EngineState.LATCHED:
             await self._remember(NEEDS_START, "the stop was pressed during START")
             return self.result(ok=False, message="the stop was pressed meanwhile")
+        if is_live:
+            await self._confirmed(confirm_live)
         mode.go(EngineState.RUNNING, reason)
         # Whoever starts has looked at what a restored database may lack.
         self._parts.alarms.clear_alarm("DATABASE_RESTORED")
         return self.result(ok=True, message="running")
+
+    async def _confirmed(self, account: str) -> None:
+        """From now on, over restarts, what is open on this account is looked after."""
+        parts = self._parts
+        await self._remember(LIVE_CONFIRMED, account)
+        parts.mode.is_confirmed = True
+        for position in parts.ledger.positions():
+            parts.execution.protection.look(position.symbol)
 
     def _confirmation(self, confirm_live: str) -> tuple[Condition, ...]:
         """Nothing where no money is at risk."""

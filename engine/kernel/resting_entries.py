@@ -49,7 +49,7 @@ class RestingEntries:
     async def look(self) -> None:
         """Cancel every resting entry if new risk is not wanted now."""
         parts = self._parts
-        if parts.stop.is_latched() or not self._any():
+        if parts.stop.is_latched() or not parts.mode.is_confirmed or not self._any():
             return
         said = [reason for reason in parts.gatekeeper.standing() if reason.code in _NO_NEW_RISK]
         if said:

@@ -20,6 +20,7 @@ from engine.model.orders import OrderPurpose
 from engine.model.snapshots import EngineState
 from engine.model.values import Side
 from tests.desk import BTC, ETH
+from tests.simulators.in_memory import BinanceDesk
 from tests.venue_desk import ACCOUNT, ExchangeDesk, exchange_story
 
 BOTH = ("binance", "bybit")
@@ -216,6 +217,28 @@ def test_a_recording_is_never_traded_live(further: dict[str, Any], tmp_path: Pat
     options = KernelOptions(configuration=configuration, data_dir=tmp_path / "data", **further)
     with pytest.raises(ConfigurationError, match="traded on paper"):
         options.check()
+
+
+@pytest.mark.allow_log("opened elsewhere|divergence")
+@exchange_story(start=False, policy={"max_hold_s": "60"})
+async def test_an_account_that_nobody_confirmed_is_read_and_not_touched(
+    desk: ExchangeDesk,
+) -> None:
+    """By hand: a position without a stop, held for too long, and an order that rests."""
+    hand = BinanceDesk(exchange=desk.exchange, clock=desk.clock)
+    await hand.buy("BTCUSDT", "0.05")
+    await hand.buy("ETHUSDT", "1", price="2300")
+    before = len(desk.books()["requests"])
+    await desk.open()
+    await desk.sleep(120.0)
+    assert desk.quantity() == Decimal("0.05")
+    sent = [str(row["request"]) for row in desk.books()["requests"][before:]]
+    assert not [one for one in sent if "listenKey" not in one]
+    await desk.go_live()
+    # Now it is looked after like any other: here, closed for its age.
+    await desk.until(lambda: not desk.quantity(), timeout_s=30)
+    await desk.restart()
+    assert desk.kernel.parts.mode.is_confirmed
 
 
 @exchange_story(seeded_policy=True, venues=BOTH)
