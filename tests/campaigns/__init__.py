@@ -7,7 +7,8 @@ A campaign is a module `tests/campaigns/NAME.py` that does not depend on pytest 
 `workdir` is empty and its own. Returning means that the seed held; the dictionary (plain JSON
 values) is what was counted or measured. Raising means that the seed failed; the message should
 say which invariant broke and at which step. The same seed must do the same thing every time.
-A module may set `SEED_LIMIT_S` (default 60): longer is a failure.
+A module may set `SEED_LIMIT_S` (default 60): longer is a failure; and `SEEDS_IN_TESTS`, where its
+seeds take real time and only a few belong into every test run.
 
 `packaging/test.py` runs the first 20 seeds of every campaign through
 `tests/simulation/test_campaigns.py`. A whole campaign is

@@ -24,10 +24,19 @@ from pathlib import Path
 
 import tests.campaigns
 
-__all__ = ["campaign_names", "load_campaign", "main", "run_campaign", "run_one_seed"]
+__all__ = [
+    "campaign_names",
+    "load_campaign",
+    "main",
+    "run_campaign",
+    "run_one_seed",
+    "seed_limit_s",
+    "seeds_in_tests",
+]
 
 RunSeed = Callable[[int, Path], Mapping[str, object]]
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_SEED_LIMIT_S = 60.0
 _NOT_CAMPAIGNS = frozenset({"runner"})
 
 logger = logging.getLogger("campaign")
@@ -46,6 +55,18 @@ def load_campaign(name: str) -> RunSeed:
         raise LookupError(f"no campaign named {name!r}; there are: {known}")
     run_seed: RunSeed = importlib.import_module(f"tests.campaigns.{name}").run_seed
     return run_seed
+
+
+def seeds_in_tests(name: str) -> int:
+    """How many seeds the tests may run at most: few of a campaign that takes real time."""
+    module = importlib.import_module(f"tests.campaigns.{name}")
+    return int(getattr(module, "SEEDS_IN_TESTS", sys.maxsize))
+
+
+def seed_limit_s(name: str) -> float:
+    """How long a seed of a campaign may take."""
+    module = importlib.import_module(f"tests.campaigns.{name}")
+    return float(getattr(module, "SEED_LIMIT_S", _SEED_LIMIT_S))
 
 
 def run_one_seed(run_seed: RunSeed, seed: int, workdir: Path) -> dict[str, object]:

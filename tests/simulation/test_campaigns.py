@@ -14,13 +14,16 @@ from tests.campaigns import runner
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if {"campaign", "seed"} <= set(metafunc.fixturenames):
-        seeds = range(metafunc.config.getoption("--seeds"))
-        cases = [(name, seed) for name in runner.campaign_names() for seed in seeds]
+        wanted = metafunc.config.getoption("--seeds")
+        cases = [
+            pytest.param(name, seed, marks=pytest.mark.timeout(runner.seed_limit_s(name)))
+            for name in runner.campaign_names()
+            for seed in range(min(wanted, runner.seeds_in_tests(name)))
+        ]
         metafunc.parametrize(("campaign", "seed"), cases)
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(60)
 @pytest.mark.allow_log(r"")  # A campaign injects faults; its own invariants judge the outcome.
 def test_seed_holds(campaign: str, seed: int, tmp_path: Path) -> None:
     """Goal: every invariant of the campaign holds for this seed; a failure prints the seed."""

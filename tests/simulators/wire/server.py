@@ -125,7 +125,10 @@ class SimulatorServer:
                     await socket.ping(frame.payload)
                 else:
                     await socket.send_str(frame.text)
-            except (ConnectionError, asyncio.CancelledError):
+            except ConnectionError:  # The peer is gone, as whoever is killed is.
+                session.close()
+                return
+            except asyncio.CancelledError:
                 session.close()
                 raise
 
