@@ -92,6 +92,8 @@ async def within(clock: Clock, seconds: float, coroutine: Coroutine[Any, Any, T]
         timer.cancel()
         if not work.done():
             work.cancel()
+        elif not work.cancelled():
+            work.exception()  # Looked at, also where we were cancelled in the moment it failed.
 
 
 __all__ = ["FaultHandler", "Tasks", "cancel_and_wait", "within"]

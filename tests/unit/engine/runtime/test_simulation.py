@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 
 import pytest
 
-from engine.runtime import SimClock, Tasks, cancel_and_wait, run_simulated, within
+from engine.runtime import SimClock, SystemClock, Tasks, cancel_and_wait, run_simulated, within
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -129,3 +130,25 @@ async def test_a_cancellation_that_a_library_swallowed_is_asked_for_again() -> N
     assert await cancel_and_wait([task]) == set()
     assert task.cancelled()
     assert swallowed == 2
+
+
+async def test_a_failure_in_the_moment_of_a_cancel_is_not_left_unlooked_at() -> None:
+    """Goal: nothing is logged as never retrieved. Method: the work fails, then we are cancelled."""
+    fails = asyncio.Event()
+    logged: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+
+    async def work() -> None:
+        await fails.wait()
+        raise ConnectionRefusedError
+
+    waiting = asyncio.ensure_future(within(SystemClock(), 10, work()))
+    await asyncio.sleep(0.01)
+    fails.set()
+    await asyncio.sleep(0)  # It has failed, and nobody who waits has been woken yet.
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    del waiting
+    gc.collect()
+    assert not logged
