@@ -31,6 +31,7 @@ from urllib.parse import parse_qs
 __all__ = ["Judged", "OurBooks", "Run", "Window", "judged", "main", "problems_of", "read_ours"]
 
 NS = 1_000_000_000
+_FOR_EVER_NS = 2**62
 # A position may be without its stop for so long after it was opened or grew (R-EXE-12).
 BARE_MAX_S = 5.0
 _ENTRY_REQUESTS = ("POST /fapi/v1/order", "POST /v5/order/create")
@@ -52,7 +53,8 @@ _LOSES_PUSHES = frozenset(
 # For how long a fault of the venue may keep a position without its stop, counted from the moment
 # when the fault is over (its own seconds added). What is told late, wrong or not at all on the
 # stream is found by the next look at the venue; an answer that fails or is lost costs the time to
-# wait for it and another try; a limit costs its own length.
+# wait for it and another try; a limit or a ban costs its own length and, to whoever still had a
+# request on the way, the rest of the venue's minute.
 _EXCUSED_AFTER_S: Mapping[str, float] = {
     "timeout_before": 25.0,
     "timeout_after": 25.0,
@@ -61,8 +63,8 @@ _EXCUSED_AFTER_S: Mapping[str, float] = {
     "error": 15.0,
     "slow": 10.0,
     "malformed_answer": 15.0,
-    "rate_limited": 15.0,
-    "banned": 15.0,
+    "rate_limited": 75.0,
+    "banned": 75.0,
     "batch_item": 10.0,
     "late_fill": 10.0,
     "hidden": 10.0,
@@ -440,8 +442,8 @@ class _Guarded:
     quantity: Decimal = Decimal(0)
     stops: dict[int, tuple[str, Decimal]] = field(default_factory=dict)
     bare_since_ns: int | None = None
-    # Whether it was somebody else who opened or enlarged it, or took its stop away.
-    by_others: bool = False
+    # When somebody else last traded here: until that is known, our stop is of another size.
+    others_ns: int = -_FOR_EVER_NS
 
     @property
     def is_bare(self) -> bool:
@@ -487,11 +489,12 @@ def _bare_times(audit: Iterable[Mapping[str, Any]], end_ns: int) -> Iterator[_Ba
         one = guarded[key]
         if row["kind"] == "order" and "execution_id" in row:
             one.quantity += _signed(row)
+            if not _OUR_ID.search(row["client_id"]):
+                one.others_ns = row["at_ns"]
         elif row["kind"] == "conditional":
             _note_stop(one, row)
         if one.is_bare and one.bare_since_ns is None:
             one.bare_since_ns = row["at_ns"]
-            one.by_others = not _OUR_ID.search(row["client_id"])
         elif not one.is_bare and one.bare_since_ns is not None:
             yield _bare(key, one, row["at_ns"])
             one.bare_since_ns = None
@@ -502,7 +505,8 @@ def _bare_times(audit: Iterable[Mapping[str, Any]], end_ns: int) -> Iterator[_Ba
 
 def _bare(key: _Key, one: _Guarded, to_ns: int) -> _Bare:
     assert one.bare_since_ns is not None
-    return _Bare(key=key, from_ns=one.bare_since_ns, to_ns=to_ns, by_others=one.by_others)
+    by_others = one.bare_since_ns - one.others_ns < _TOLD_BY_NOBODY_S * NS
+    return _Bare(key=key, from_ns=one.bare_since_ns, to_ns=to_ns, by_others=by_others)
 
 
 def _note_stop(one: _Guarded, row: Mapping[str, Any]) -> None:

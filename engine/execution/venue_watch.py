@@ -2,9 +2,10 @@
 60 s, and more often while the stream does not say what happens (R-EXE-7).
 
 While the stream is down, or has said nothing for a minute, and there is something that could change
-(a position, an order that is not final), the venue is looked at every 5 s: its positions, and the
-open orders of the symbols that concern us, which is cheap. What differs from our books starts a
-whole run. A run that failed is tried again after 2 s. On the loop; seconds of the trading clock.
+(a position, an order that is not final; with the stream down, somebody else's trade too), the venue
+is looked at every 5 s: its positions, and the open orders of the symbols that concern us, which is
+cheap. What differs from our books starts a whole run. A run that failed is tried again after 2 s.
+On the loop; seconds of the trading clock.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class VenueWatch:
 
     async def _finds_difference(self) -> bool:
         """A look at what could have changed without our hearing of it; a failed look finds none."""
-        if not self.is_silent or not (symbols := self._symbols()):
+        symbols = self._symbols()
+        if not self.is_silent or not (symbols or not self._venue.streams.is_connected()):
             return False
         self.looks += 1
         reads = self._venue.reads

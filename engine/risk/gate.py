@@ -115,6 +115,10 @@ def closing_in_flight(
 
 
 def _counts_against_exit(order: OrderRecord, fresh_read_ns: int | None) -> bool:
+    if order.external and not order.intent.reduce_only:
+        # Somebody else's resting order may never fill, and ours can only reduce: being unable to
+        # close is the greater risk.
+        return False
     if not order.intent.reduce_only:
         return True
     if order.intent.kind.is_conditional:

@@ -104,3 +104,19 @@ async def test_an_order_of_others_that_has_filled_in_part_is_not_taken_for_fille
     desk.market.move(BTC, "59000")
     await desk.until(desk.protected)
     assert desk.heard(ev.AlarmRaised) == []
+
+
+@exchange_story()
+async def test_a_trade_of_others_is_found_and_protected_while_the_stream_cannot_come_back(
+    desk: ExchangeDesk,
+) -> None:
+    """Goal: a flat account is looked at too while nobody tells what happens to it. Method: no
+    listen key is to be had, for minutes; somebody opens a position by hand."""
+    desk.inject(kind="error", on="POST /fapi/v1/listenKey", answer="unavailable_503", times=None)
+    desk.inject(kind="cut_streams")
+    await desk.sleep(120.0)
+    assert not desk.kernel.parts.venue.is_connected()
+    _by_hand(desk, "web-3", "0.1")
+    await desk.until(desk.protected, timeout_s=9.0)
+    desk.exchange.faults.clear()
+    await desk.until(desk.kernel.parts.venue.is_connected, timeout_s=80.0)

@@ -282,6 +282,15 @@ def test_exits_are_refused_only_when_they_would_not_reduce(
     assert {reason.code for reason in reasons} <= {C.WOULD_NOT_REDUCE}
 
 
+def test_somebody_elses_resting_order_keeps_no_exit_back() -> None:
+    """It may never fill, and then nothing could close the position."""
+    resting = working(5, side=Side.SELL, quantity=D("0.05"))
+    theirs = msgspec.structs.replace(resting, external=True)
+    assert check_exit(exit_(), position=D("0.1"), working=(theirs,)) == ()
+    reducing = msgspec.structs.replace(HALF_EXIT, external=True)
+    assert check_exit(exit_(), position=D("0.1"), working=(reducing,)) != ()
+
+
 def test_an_exit_without_an_answer_may_be_tried_again_after_a_fresh_read() -> None:
     again = exit_(client_order_id=ClientOrderId("desk-g1-201"))
     position = D("0.1")
