@@ -28,10 +28,10 @@ from engine.execution.collaborators import VenuePorts
 from engine.execution.look_up import LookUp
 from engine.execution.order_desk import OrderDesk
 from engine.execution.recorder import announce
-from engine.model.errors import require
+from engine.model.errors import OutcomeUnknown, require
 from engine.model.events import ExecutionDivergence, PositionsReconciled
 from engine.model.ids import ClientOrderId, ExecutionId, Symbol
-from engine.model.limits import LEDGER_TOLERANCE
+from engine.model.limits import LEDGER_TOLERANCE, WALLET_TOLERANCE
 from engine.model.orders import Fill, OrderRecord, OrderState, OrderTrigger
 from engine.model.values import ZERO, Side, plain
 from engine.model.venue import VenueOrder, VenuePosition
@@ -152,7 +152,7 @@ class Reconciliation:
             snapshot, more = await self._take_snapshot(since_ns, suspects=suspects)
             found += more
         await self._settle(snapshot.orders)
-        await self._compare_balance(snapshot.differences)
+        await self._compare_balances(snapshot.differences)
         self._seen_until_ns = began_ns
         return found, snapshot
 
@@ -428,15 +428,25 @@ class Reconciliation:
 
     # --- the balance, and what is told -----------------------------------------------------------
 
-    async def _compare_balance(self, differences: list[Difference]) -> None:
-        """Our ledger against the venue's wallet; a gap beyond rounding counts when two runs find
-        the same.
+    async def _compare_balances(self, differences: list[Difference]) -> None:
+        """Our books against the venue's wallets, asset by asset; a gap beyond rounding counts when
+        two runs find the same.
         """
-        theirs = (await self._ask(self._reads.balance())).balance
-        ours = self._ledger.account().balance
+        theirs = {each.currency: each.balance for each in await self._ask(self._reads.balances())}
+        currency = self._ledger.currency
+        if currency not in theirs:
+            raise OutcomeUnknown(f"the venue says nothing of a wallet in {currency}")
+        gaps = [_gap(currency, self._ledger.account().balance, theirs.pop(currency), currency)]
+        expected = self._ledger.totals.wallets_elsewhere
+        gaps += [
+            _gap(asset, known, theirs.get(asset, ZERO), currency)
+            for asset, known in sorted(expected.items())
+        ]
         # A fill on its way explains a gap; the next run will tell.
-        is_equal = abs(ours - theirs) <= LEDGER_TOLERANCE
-        gap = "" if is_equal or differences else f"ours {ours:f}, the venue's {theirs:f}"
+        gap = "" if differences else "; ".join(each for each in gaps if each)
+        if not differences:
+            for asset in sorted(theirs.keys() - expected.keys()):
+                self._ledger.know_wallet(asset, theirs[asset])
         self.balance_gap = gap if gap == self._gap_before else ""
         self._gap_before = gap
 
@@ -485,6 +495,14 @@ def _double(positions: tuple[VenuePosition, ...]) -> dict[Symbol, tuple[VenuePos
         if row.leg is not None and row.quantity:
             rows[row.symbol] = (*rows.get(row.symbol, ()), row)
     return {symbol: legs for symbol, legs in rows.items() if len(legs) > 1}
+
+
+def _gap(asset: str, ours: Decimal, theirs: Decimal, currency: str) -> str:
+    """Both figures of one wallet, or nothing when they agree but for rounding."""
+    tolerance = LEDGER_TOLERANCE if asset == currency else WALLET_TOLERANCE
+    if abs(ours - theirs) <= tolerance:
+        return ""
+    return f"{asset}: ours {ours:f}, the venue's {theirs:f}"
 
 
 def _missed(fill: Fill) -> Divergence:

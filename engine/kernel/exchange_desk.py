@@ -270,5 +270,8 @@ class _ReadsOfOurBooks:
     async def balance(self) -> VenueBalance:
         return await self._reads.balance()
 
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        return await self._reads.balances()
+
 
 __all__ = ["ExchangeDesk"]

@@ -4,7 +4,7 @@ The venue's list is read every minute and before each reconciliation of a start,
 before the newest movement that was booked, for rows appear late; each is booked once, by its id,
 in one transaction with the totals. Funding stays with its trade; a transfer moves the baselines in
 proportion and is no profit; whatever else the venue put in or took (a rebate, a clearance) counts
-like funding, for it is gain or loss. Movements of other currencies than the account's are theirs.
+like funding, for it is gain or loss. What moved the wallet of another asset is kept in that asset.
 One that cannot be booked is left, and the comparison with the venue's balance shows it.
 """
 
@@ -81,13 +81,17 @@ class WalletKeeper:
                 if ts_ns >= newest_ns - _OVERLAP_NS
             },
         )
-        is_ours = movement.currency == self._parts.ledger.currency
-        if is_ours and movement.kind not in _TOLD_BY_FILLS and self._book(movement):
+        if movement.kind not in _TOLD_BY_FILLS and self._book(movement):
             self._save(movement, after)
         return after
 
     def _book(self, movement: WalletMovement) -> bool:
         ledger = self._parts.ledger
+        if movement.currency != ledger.currency:
+            known = movement.currency in ledger.totals.wallets_elsewhere
+            if known:
+                ledger.move_wallet(movement.currency, movement.amount)
+            return known
         if movement.kind is not MovementKind.TRANSFER:
             ledger.add_funding(movement.symbol or Symbol(""), movement.amount)
             return True

@@ -102,6 +102,8 @@ LOOP_LAG_GATE_MS = 250.0
 
 # --- books: a venue rounds what an execution realised, we do not; in account currency.
 LEDGER_TOLERANCE = Decimal("0.01")
+# Of the wallets of other assets, in each one's own unit.
+WALLET_TOLERANCE = Decimal("0.000001")
 
 # --- console: alarm strip and log views drop the oldest and count.
 CONSOLE_ALARMS_MAX = 500

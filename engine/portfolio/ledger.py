@@ -163,19 +163,21 @@ class Ledger:
             realised=totals.realised + booked.realised,
             fees=totals.fees + self._fee_here(fill),
             loss_streak=streak,
-            fees_elsewhere=self._fees_elsewhere_after(fill),
+            **self._elsewhere_after(fill),
         )
 
     def _fee_here(self, fill: Fill) -> Decimal:
         """What of its fee left the wallet of our currency."""
         return fill.fee if fill.fee_currency == self._currency else ZERO
 
-    def _fees_elsewhere_after(self, fill: Fill) -> dict[str, Decimal]:
+    def _elsewhere_after(self, fill: Fill) -> dict[str, dict[str, Decimal]]:
         """Binance takes fees from a BNB wallet where its owner has asked for that."""
-        paid = self._totals.fees_elsewhere
-        if fill.fee_currency == self._currency or not fill.fee:
-            return paid
-        return {**paid, fill.fee_currency: paid.get(fill.fee_currency, ZERO) + fill.fee}
+        paid, wallets = self._totals.fees_elsewhere, self._totals.wallets_elsewhere
+        asset = fill.fee_currency
+        if asset != self._currency and fill.fee:
+            paid = {**paid, asset: paid.get(asset, ZERO) + fill.fee}
+            wallets = _moved(wallets, asset, -fill.fee)
+        return {"fees_elsewhere": paid, "wallets_elsewhere": wallets}
 
     def apply(self, plan: FillPlan) -> None:
         """Make a planned and committed fill part of the books."""
@@ -197,14 +199,15 @@ class Ledger:
             filled == plan.position.quantity,
             f"{symbol}: fills make {filled}, the position is {plan.position.quantity}",
         )
-        self._totals = replace(self._totals, fees_elsewhere=self._fees_elsewhere_after(fill))
+        self._totals = replace(self._totals, **self._elsewhere_after(fill))
         self._book_totals(
             realised=plan.realised, fees=self._fee_here(fill), loss_streak=plan.totals.loss_streak
         )
         require(
             self._totals.realised == plan.totals.realised
             and self._totals.fees == plan.totals.fees
-            and self._totals.fees_elsewhere == plan.totals.fees_elsewhere,
+            and self._totals.fees_elsewhere == plan.totals.fees_elsewhere
+            and self._totals.wallets_elsewhere == plan.totals.wallets_elsewhere,
             f"{symbol}: totals are not the ones that were committed",
         )
 
@@ -233,7 +236,7 @@ class Ledger:
                 totals,
                 realised=totals.realised + booked.realised,
                 fees=totals.fees + self._fee_here(fill),
-                fees_elsewhere=self._fees_elsewhere_after(fill),
+                **self._elsewhere_after(fill),
             ),
             sequence=self._sequence,
         )
@@ -249,7 +252,7 @@ class Ledger:
             fresh.filled, fresh.mark_ns = held.filled, held.mark_ns
             self._held[fill.symbol] = fresh
             self._unrealised += fresh.unrealised - held.unrealised
-        self._totals = replace(self._totals, fees_elsewhere=self._fees_elsewhere_after(fill))
+        self._totals = replace(self._totals, **self._elsewhere_after(fill))
         self._book_totals(realised=plan.realised, fees=self._fee_here(fill))
 
     def _book_totals(
@@ -325,6 +328,21 @@ class Ledger:
         )
         self._sequence += 1
         self._book_totals(transfers=amount)
+
+    def know_wallet(self, asset: str, balance: Decimal) -> None:
+        """Take the wallet of another asset as it is from now on."""
+        require(asset != self._currency, f"{asset} is the account's own currency")
+        wallets = {**self._totals.wallets_elsewhere, asset: balance}
+        self._totals = replace(self._totals, wallets_elsewhere=wallets)
+        self._sequence += 1
+
+    def move_wallet(self, asset: str, amount: Decimal) -> None:
+        """Something came into, or left, the wallet of another asset; none of ours before it is
+        known.
+        """
+        wallets = _moved(self._totals.wallets_elsewhere, asset, amount)
+        self._totals = replace(self._totals, wallets_elsewhere=wallets)
+        self._sequence += 1
 
     def roll_day(self, now_ns: int) -> bool:
         """Begin a new UTC day when it is time; True when one began. Fills and marks do it too."""
@@ -458,6 +476,11 @@ def _totals_of(initial: Decimal, day: int) -> LedgerTotals:
     return LedgerTotals(
         initial=initial, peak=initial, day=day, day_start_equity=initial, capital=initial
     )
+
+
+def _moved(wallets: dict[str, Decimal], asset: str, amount: Decimal) -> dict[str, Decimal]:
+    known = wallets.get(asset)
+    return wallets if known is None else {**wallets, asset: known + amount}
 
 
 def _position_row(held: _Held) -> dict[str, str]:

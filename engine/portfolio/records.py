@@ -35,6 +35,8 @@ class LedgerTotals(msgspec.Struct, frozen=True, kw_only=True):
     # Fees that were taken from the wallet of another asset, by asset, in that asset. They are in
     # neither balance nor equity, which are of one currency.
     fees_elsewhere: dict[str, Decimal] = {}
+    # What the wallets of other assets must hold, as far as they were seen.
+    wallets_elsewhere: dict[str, Decimal] = {}
 
     @property
     def balance(self) -> Decimal:

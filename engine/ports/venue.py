@@ -75,7 +75,11 @@ class AccountReads(Protocol):
         ...
 
     async def balance(self) -> VenueBalance:
-        """The wallet balance."""
+        """The wallet balance in the account's currency."""
+        ...
+
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        """The wallet balance of every asset."""
         ...
 
 

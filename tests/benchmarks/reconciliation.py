@@ -232,6 +232,9 @@ class _AnsweringVenue:
         fees = Decimal("0.08") * self._answers.positions_count
         return VenueBalance(currency="USDT", balance=_INITIAL - fees)
 
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        return (await self.balance(),)
+
     async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
         raise NotImplementedError
 

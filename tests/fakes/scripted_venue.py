@@ -211,6 +211,9 @@ class ScriptedVenue:
     async def balance(self) -> VenueBalance:
         return VenueBalance(currency="USDT", balance=Decimal(1000))
 
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        return (await self.balance(),)
+
     # --- Streams --------------------------------------------------------------------------------
 
     def subscribe(self, handler: Callable[[StreamUpdate], None]) -> Callable[[], None]:

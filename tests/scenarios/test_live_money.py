@@ -6,10 +6,13 @@ Stories on simulated time, on a simulated Binance.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from engine.model.events import WalletMoved
 from engine.model.reasons import ReasonCode
 from engine.model.snapshots import EngineState
+from engine.model.venue import VenueBalance
+from engine.ports import AccountReads
 from tests.desk import BTC
 from tests.venue_desk import ExchangeDesk, exchange_story
 
@@ -55,6 +58,39 @@ async def test_a_balance_that_nothing_explains_is_an_alarm_with_both_figures(
     assert "ours 100000" in alarm.text
     assert "the venue's 99987.5" in alarm.text
     account.balance += Decimal("12.5")
+
+
+class _WithAnotherWallet:
+    """The venue's reads, with a wallet in BNB beside the account's own."""
+
+    def __init__(self, reads: AccountReads) -> None:
+        self._reads = reads
+        self.bnb = Decimal(2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reads, name)
+
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        own = await self._reads.balances()
+        kept = [each for each in own if each.currency != "BNB"]
+        return (*kept, VenueBalance(currency="BNB", balance=self.bnb))
+
+
+@exchange_story(venues=("binance", "bybit"))
+async def test_another_assets_wallet_is_compared_in_that_asset(desk: ExchangeDesk) -> None:
+    parts = desk.kernel.parts
+    reconciliation, ledger = parts.execution.reconciliation, parts.ledger
+    reads = _WithAnotherWallet(reconciliation._reads)
+    reconciliation._reads = reads
+    await reconciliation.run()
+    assert ledger.totals.wallets_elsewhere["BNB"] == 2
+    ledger.move_wallet("BNB", Decimal("-0.5"))  # A withdrawal that was listed,
+    for _ in range(2):
+        await reconciliation.run()
+    assert reconciliation.balance_gap == "BNB: ours 1.5, the venue's 2"
+    reads.bnb = Decimal("1.5")  # and then seen.
+    await reconciliation.run()
+    assert reconciliation.balance_gap == ""
 
 
 @exchange_story(venues=("binance", "bybit"))

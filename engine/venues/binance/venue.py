@@ -359,6 +359,10 @@ class BinanceVenue:
         """The wallet balance."""
         return await self._account.balance()
 
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        """The wallet balance of every asset."""
+        return await self._account.balances()
+
     async def movements(self, *, since_ns: int) -> tuple[WalletMovement, ...]:
         """What changed the wallet since a time, oldest first."""
         return await self._account.movements(since_ns=since_ns)

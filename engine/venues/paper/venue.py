@@ -273,6 +273,10 @@ class PaperVenue:
             "balance", lambda books: VenueBalance(currency=CURRENCY, balance=books.balance)
         )
 
+    async def balances(self) -> tuple[VenueBalance, ...]:
+        """It has one wallet."""
+        return (await self.balance(),)
+
     async def order(self, symbol: Symbol, client_order_id: ClientOrderId) -> VenueOrder | None:
         """The newest order with this id, in whatever state."""
         return await self._query("order", finding_order(symbol, client_order_id))

@@ -442,3 +442,14 @@ class TestFeesOfAnotherAsset:
         )
         book(again, make_fill(Side.SELL, "0.5", "60000", fee="1", fee_currency="BNB"))
         assert again.totals.fees_elsewhere == {"BNB": Decimal("1.025")}
+
+    def test_a_wallet_that_was_seen_is_kept_by_fees_and_by_what_moves_it(self) -> None:
+        ledger = make_ledger()
+        ledger.move_wallet("BNB", Decimal(7))
+        assert ledger.totals.wallets_elsewhere == {}, "nothing of it was known"
+        ledger.know_wallet("BNB", Decimal(2))
+        book(ledger, make_fill(Side.BUY, "0.5", "60000", fee="0.5", fee_currency="BNB"))
+        ledger.move_wallet("BNB", Decimal("-0.25"))
+        assert ledger.totals.wallets_elsewhere == {"BNB": Decimal("1.25")}
+        with pytest.raises(InvariantBroken, match="own currency"):
+            ledger.know_wallet("USDT", Decimal(1))
