@@ -218,6 +218,8 @@ class Gatekeeper:
         if not redis.is_standalone and (not redis.is_up() or redis.recovering):
             down = Reason(code=ReasonCode.REDIS_DOWN, detail=redis.snapshot().cause)
             reasons = (*reasons, down)
+        # Another entry in the symbol may have become unknown since the gate.
+        reasons = (*reasons, *self._unresolved(approved.intent.symbol))
         if held := self._mode.uncleared_trips():
             reasons = (*reasons, Reason(code=ReasonCode.TRIP_UNCLEARED, detail=", ".join(held)))
         if not reasons:

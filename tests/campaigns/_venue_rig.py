@@ -273,15 +273,17 @@ class Rig:
 
     async def stop(self) -> None:
         """An orderly stop."""
-        assert self.engine is not None
+        engine = self.engine
+        assert engine is not None
         self._note_down()
         self._holds += 1
         try:
-            await self.kernel.stop()
+            await engine.kernel.stop()
         finally:
             self._holds -= 1
-        self._bury(self.engine)
-        self.engine = None
+        if self.engine is engine:  # It may be killed while it stops.
+            self._bury(engine)
+            self.engine = None
 
     def kill(self) -> None:
         """SIGKILL, now: the files stay as they are on the disk, and nothing else does."""

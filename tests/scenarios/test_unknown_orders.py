@@ -14,6 +14,7 @@ from engine.model import events as ev
 from engine.model.errors import NotExecuted
 from engine.model.ids import ClientOrderId
 from engine.model.orders import OrderKind, OrderPurpose, OrderState
+from engine.model.reasons import ReasonCode
 from engine.model.values import Side
 from engine.model.venue import Approved, OrderAck
 from engine.venues.paper.faults import Fault
@@ -301,3 +302,22 @@ def test_an_order_that_its_id_does_not_find_is_looked_for_everywhere(
         venue.order = ask  # type: ignore[method-assign]
 
     tell(tmp_path)
+
+
+@story()
+async def test_an_entry_on_its_way_is_stopped_when_another_in_its_symbol_becomes_unknown(
+    desk: Desk,
+) -> None:
+    """Goal: no entry leaves while its symbol is unresolved, however long ago the gate let it
+    through. Method: the final check is asked for an approved one after another became unknown."""
+    execution, gatekeeper = desk.kernel.parts.execution, desk.kernel.parts.gatekeeper
+    entry = intent_of(BTC, "desk-g1-901")
+    version = desk.kernel.parts.policy.version
+    approved = Approved(intent=entry, policy_version=version, approved_ns=0)
+    assert gatekeeper.final_check(approved) == ()
+    await execution.desk.intend(intent_of(BTC, "desk-g1-902"))
+    execution.desk.unanswered(ClientOrderId("desk-g1-902"))
+    codes = [reason.code for reason in gatekeeper.final_check(approved)]
+    assert codes == [ReasonCode.SYMBOL_UNRESOLVED]
+    other = Approved(intent=intent_of(ETH, "desk-g1-903"), policy_version=version, approved_ns=0)
+    assert gatekeeper.final_check(other) == ()
