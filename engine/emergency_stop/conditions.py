@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.emergency_stop.flattening import FlatProof
 from engine.model.emergency import REBASES, Condition, ResetRequest, Trip
+from engine.model.ids import Symbol
 from engine.model.values import PositionSide, plain
 
 LINKS_UP_S = 60.0
@@ -38,6 +39,8 @@ class ResetFacts:
     since_last_drop_s: float | None
     alarms_unacknowledged: tuple[str, ...] = ()
     would_trip_again: tuple[str, ...] = ()
+    # Positions of our own books, which follow the venue's a moment later.
+    books_open: tuple[Symbol, ...] = ()
     database_why: str = ""
     latch_why: str = ""
     links_up_needed_s: float = LINKS_UP_S
@@ -143,7 +146,12 @@ def _positions(facts: ResetFacts, request: ResetRequest | None) -> Condition:
         f" {plain(abs(each))}"
         for symbol, each in left
     )
-    return _plain(name, f"below the venue's minimum, accept by name: {listed}" if left else "")
+    if left:
+        return _plain(name, f"below the venue's minimum, accept by name: {listed}")
+    residual = {symbol for symbol, _ in facts.proof.residual}
+    behind = ", ".join(symbol for symbol in facts.books_open if symbol not in residual)
+    words = f"our books still show {behind}; the next comparison with the venue settles it"
+    return _plain(name, words if behind else "")
 
 
 def _orders(facts: ResetFacts) -> Condition:

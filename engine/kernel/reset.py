@@ -96,6 +96,7 @@ class ResetDesk:
                 if alarm.priority == 1 and alarm.state == "new" and alarm.key not in named
             ),
             would_trip_again=self.would_trip_again(),
+            books_open=tuple(position.symbol for position in parts.ledger.positions()),
             database_why=self._database_why(),
             latch_why=parts.stop.latch_problem,
             links_up_needed_s=self._links_up_s,
@@ -204,12 +205,16 @@ class ResetDesk:
     def _rebase(self, request: ResetRequest) -> dict[str, str]:
         parts = self._parts
         rebased: dict[str, str] = {}
+        # Somebody else may have traded since the conditions were looked at; a residual that was
+        # accepted by name is no position.
+        symbols = {position.symbol for position in parts.ledger.positions()}
+        is_flat = symbols <= set(request.accept_residual)
         for measure in REBASES:
-            if measure in request.rebase:
+            if measure in request.rebase and (is_flat or measure != "capital"):
                 before, after = parts.ledger.rebase(measure)
                 rebased[measure] = f"{before} → {after}"
-        if "capital" in request.rebase:
-            parts.governor.rebase(is_flat=not parts.ledger.positions())
+        if "capital" in rebased:
+            parts.governor.rebase(is_flat=is_flat)
         parts.breaker.rearm()
         parts.account.judge()
         return rebased

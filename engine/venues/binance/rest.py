@@ -8,6 +8,7 @@ an answer that cannot be read is an unknown outcome. Never sends anything twice.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -29,6 +30,7 @@ from engine.venues.binance.errors import STALE_TIME_CODES, read_error, refusal
 from engine.venues.binance.signing import encoded, signed
 from engine.venues.transport.http import Connections, HttpAnswer, Outgoing
 from engine.venues.transport.rate_limits import Lane, RateLimits
+from engine.venues.transport.shared_attempt import SharedAttempt
 
 RECEIVE_WINDOW_MS = 5000
 _BAN_S = 120.0
@@ -48,6 +50,7 @@ class BinanceRest:
         self.limits = limits
         self.offset_ns = 0
         self._is_time_stale = True
+        self._comparison = SharedAttempt()
 
     def venue_now_ms(self) -> int:
         """The venue's time, as far as we know it."""
@@ -74,13 +77,17 @@ class BinanceRest:
     ) -> T:
         """Send it and return the answer as `kind`; `before` is asked right before it leaves."""
         if endpoint.security is Security.SIGNED and self._is_time_stale:
-            try:
-                await self.compare_clocks(lane)
-            except VenueError:
-                if lane is not Lane.EXIT:
-                    raise
-                # An exit goes with the time that is known: it may well be accepted again.
+            await self._compare_before(lane)
         return await self._call(endpoint, parameters, lane, kind, receive_window_ms, before)
+
+    async def _compare_before(self, lane: Lane) -> None:
+        """Compare clocks for the sake of what is to follow, once for all that ask for it now."""
+        if not lane.is_emergency:
+            await self._comparison.run(lambda: self.compare_clocks(lane))
+            return
+        # It waits for nobody, and goes with the time that is known: it may well be accepted again.
+        with contextlib.suppress(VenueError):
+            await self.compare_clocks(lane)
 
     async def _call(
         self,

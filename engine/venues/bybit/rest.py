@@ -32,6 +32,7 @@ from engine.venues.bybit.signing import RECEIVE_WINDOW_MS, Signer
 from engine.venues.bybit.streams import decode_server_time
 from engine.venues.transport.http import Connections, HttpAnswer, Outgoing
 from engine.venues.transport.rate_limits import Lane, RateLimits
+from engine.venues.transport.shared_attempt import SharedAttempt
 
 _NS_PER_MS = 1_000_000
 # How long the venue may take to read the first message of a stream.
@@ -54,6 +55,7 @@ class BybitRest:
         self.limits = limits
         self.offset_ns = 0
         self._is_time_stale = True
+        self._comparison = SharedAttempt()
         # What headers have said of endpoints' limits; until then, the table holds.
         self._declared: dict[str, int] = {}
 
@@ -102,7 +104,10 @@ class BybitRest:
     async def _compare_before(self, lane: Lane) -> None:
         """Compare clocks for the sake of what is to follow, which has not been sent."""
         try:
-            await self.compare_clocks(lane)
+            if lane.is_emergency:
+                await self.compare_clocks(lane)  # It waits for nobody else's comparison.
+            else:
+                await self._comparison.run(lambda: self.compare_clocks(lane))
         except VenueError as error:
             if lane.is_emergency:
                 return  # It goes with the time that is known: it may well be accepted again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from engine.emergency_stop import (
@@ -52,6 +53,11 @@ def test_all_is_well() -> None:
             "2 positions",
         ),
         (replace(GOOD, proof=DUST), ["positions_zero"], "BTCUSDT 0.0003"),
+        (
+            replace(GOOD, books_open=(Symbol("ETHUSDT"),)),
+            ["positions_zero"],
+            "our books still show",
+        ),
         (replace(GOOD, would_trip_again=("peak",)), ["measures"], "re-base by name: peak"),
         (replace(GOOD, would_trip_again=("min_balance",)), ["measures"], "change first"),
         (
@@ -144,3 +150,10 @@ def test_what_it_takes_to_clear_another_nodes_trip(
     assert [one.condition for one in unmet(conditions)] == missing
     for one in conditions:
         assert one.condition != "trips_named" or one.met or "x-2 (node alpha)" in one.why
+
+
+def test_a_residual_that_was_accepted_may_stand_in_our_books_too() -> None:
+    dust = replace(GOOD, proof=DUST, books_open=(Symbol("BTCUSDT"),))
+    assert names(dust) == ["positions_zero"]
+    accepted = msgspec.structs.replace(ASKED, accept_residual=(Symbol("BTCUSDT"),))
+    assert names(dust, accepted) == []
