@@ -128,8 +128,8 @@ def _prepare_system(python: Path) -> dict[str, str]:
     return environment
 
 
-# Much of the suite waits for real servers, processes and windows, so three workers fit two cores.
-_WORKERS = ("-n", "3", "--dist", "worksteal")
+# Much of the suite waits for real servers, processes and windows, so four workers fit two cores.
+_WORKERS = ("-n", "4", "--dist", "worksteal")
 
 
 def _checks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -92,6 +92,14 @@ def show(window: MainWindow, page: str) -> None:
         window.health_view.show_part(part)
 
 
+def shown_pages(desk: Desk, window: MainWindow) -> Iterator[str]:
+    """Bring one after another to the front of the one window: to open a window is what costs."""
+    for page in PAGES:
+        show(window, page)
+        desk.settle()
+        yield page
+
+
 def open_sheet(window: MainWindow) -> None:
     window.stop_desk.open_reset()
 
@@ -150,18 +158,16 @@ def overlapping_siblings(window: MainWindow) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("size", [*SIZES, (1440, 900), (1280, 680)])
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_is_cut_and_nothing_overlaps(
-    desk: Desk, state: Callable[[], EngineSnapshot], size: tuple[int, int], page: str
+    desk: Desk, state: Callable[[], EngineSnapshot], size: tuple[int, int]
 ) -> None:
     window = desk.open(state(), size=size)
-    show(window, page)
-    desk.settle()
-    assert (window.width(), window.height()) == size
-    assert cut_texts(window) == []
-    assert overlapping_siblings(window) == []
+    for page in shown_pages(desk, window):
+        assert (window.width(), window.height()) == size, page
+        assert cut_texts(window) == [], page
+        assert overlapping_siblings(window) == [], page
 
 
 def test_the_reset_sheet_fits_a_small_window(desk: Desk) -> None:
@@ -186,27 +192,26 @@ def test_it_may_be_made_as_small_as_1280_by_680(
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("page", PAGES)
 def test_every_control_has_an_accessible_name(
-    desk: Desk, state: Callable[[], EngineSnapshot], page: str
+    desk: Desk, state: Callable[[], EngineSnapshot]
 ) -> None:
     window = desk.open(state())
-    show(window, page)
-    desk.settle()
-    nameless = [
-        repr(widget)
-        for widget in window.findChildren(QWidget)
-        if isinstance(widget, QAbstractButton | QComboBox | DataTable | StopButton | IndicatorBar)
-        and widget.isVisible()
-        and not (widget.accessibleName() or getattr(widget, "text", str)())
-    ]
-    assert nameless == []
-    edits = [
-        repr(widget)
-        for widget in window.findChildren(QLineEdit)
-        if widget.isVisible() and not widget.accessibleName()
-    ]
-    assert edits == []
+    kinds = QAbstractButton | QComboBox | DataTable | StopButton | IndicatorBar
+    for page in shown_pages(desk, window):
+        nameless = [
+            repr(widget)
+            for widget in window.findChildren(QWidget)
+            if isinstance(widget, kinds)
+            and widget.isVisible()
+            and not (widget.accessibleName() or getattr(widget, "text", str)())
+        ]
+        assert nameless == [], page
+        edits = [
+            repr(widget)
+            for widget in window.findChildren(QLineEdit)
+            if widget.isVisible() and not widget.accessibleName()
+        ]
+        assert edits == [], page
 
 
 def saturated_share(image: QImage, window: MainWindow) -> float:
@@ -242,14 +247,17 @@ def test_an_alarm_is_seen_in_colour(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("page", PAGES)
 def test_the_bundled_typeface_has_every_character_shown(
-    desk: Desk, state: Callable[[], EngineSnapshot], page: str
+    desk: Desk, state: Callable[[], EngineSnapshot]
 ) -> None:
     """Goal: no glyph may be missing on a machine without fonts (R62)."""
     window = desk.open(state())
-    show(window, page)
-    desk.settle()
+    for page in shown_pages(desk, window):
+        assert missing_characters(window) == set(), page
+
+
+def missing_characters(window: MainWindow) -> set[str]:
+    """Characters on the screen that the bundled typeface has not."""
     raw = QRawFont.fromFont(font_for(TextStyle.BODY), QFontDatabase.WritingSystem.Latin)
     texts = [
         str(getattr(widget, "text", str)() if isinstance(widget, QAbstractButton) else "")
@@ -264,10 +272,9 @@ def test_the_bundled_typeface_has_every_character_shown(
         for row in table.cells.rows
         for cell in row
     ]
-    missing = {
+    return {
         character
         for text in texts
         for character in text
         if character not in "\n" and not raw.supportsCharacter(ord(character))
     }
-    assert missing == set()
