@@ -515,6 +515,7 @@ RULES: Mapping[str, Rule] = {
     "signal.expired": _SIGNAL,
     "signal.blocked": _SIGNAL,
     "execution.positions_reconciled": Rule("the venue is compared anew at this start"),
+    "market.stream": Rule("how the market's stream is, is seen anew at this start"),
     "execution.divergence": Rule("what it repaired is an order or a fill of its own"),
     "command.accepted": Rule("its effect has an event of its own; it is too old to come again"),
     "command.refused": Rule("nothing came of it"),
